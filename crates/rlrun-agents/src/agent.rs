@@ -1,0 +1,105 @@
+//! What an agent is: it acts, observes and learns, and all of it can be saved.
+
+use rlrun_core::{Rng, State, StateError};
+use rlrun_env::{Actions, EnvSpec, StepBatch};
+use rlrun_tensor::Tensor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::Metrics;
+
+/// A learning agent. The trainer calls `act` (in inference mode), steps the environments, then
+/// `observe`, then `update`.
+pub trait Agent: Send {
+    /// Chooses one action per row of `obs` `[n_envs, obs_dim]`, exploring, and writes them into
+    /// `actions`, whose buffers are reused.
+    fn act(&mut self, obs: &Tensor, actions: &mut Actions);
+
+    /// Remembers one vector step.
+    fn observe(&mut self, transition: &Transition<'_>);
+
+    /// Learns if enough has been observed; `None` if not.
+    fn update(&mut self) -> Option<Metrics>;
+
+    /// What has been learnt, without exploration.
+    fn policy(&self) -> &dyn Policy;
+
+    /// Everything needed to continue: parameters, optimizer, buffers, random streams, counters.
+    fn state(&self) -> State;
+
+    /// Continues from a saved state.
+    ///
+    /// # Errors
+    /// [`StateError`] if an entry is missing or does not fit.
+    fn load_state(&mut self, state: &State) -> Result<(), StateError>;
+}
+
+/// A rule that maps observations to actions.
+pub trait Policy: Send {
+    /// One action per row of `obs` `[n, obs_dim]`, written into `actions`: the policy's best
+    /// without `rng`, a draw from the policy with it.
+    fn act(&self, obs: &Tensor, rng: Option<&mut Rng>, actions: &mut Actions);
+}
+
+/// One vector step as an agent sees it. Plain numbers: neither a graph nor an inference tensor can
+/// reach a buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Transition<'a> {
+    /// What was acted on, `[n_envs, obs_dim]`.
+    pub obs: &'a [f32],
+    /// What was done.
+    pub actions: &'a Actions,
+    /// What came of it.
+    pub step: &'a StepBatch,
+}
+
+/// What an agent is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentContext<'a> {
+    /// Spaces and limits of the environment.
+    pub spec: &'a EnvSpec,
+    /// Environments that step together.
+    pub n_envs: usize,
+    /// Budget in environment steps; schedules run over it.
+    pub total_timesteps: u64,
+    /// Seed of every random stream.
+    pub seed: u64,
+}
+
+/// The settings of an algorithm: the `[agent]` table of a run file.
+pub trait AgentConfig: Serialize + DeserializeOwned + Default + 'static {
+    /// Checks the settings and builds the agent.
+    ///
+    /// # Errors
+    /// [`AgentError`] naming the field, its value and the rule it breaks.
+    fn build(self, context: &AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError>;
+}
+
+/// Why an agent cannot be built.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// A setting breaks a rule.
+    #[error("`agent.{field}` is `{value}`: {rule}")]
+    Config {
+        /// Key in the `[agent]` table.
+        field: &'static str,
+        /// Value that was given.
+        value: String,
+        /// What was expected and what to do.
+        rule: String,
+    },
+    /// The algorithm does not fit the action space.
+    #[error("`{algorithm}` cannot act in `{env}`, whose actions are {found}: it needs {needed}")]
+    ActionSpace {
+        /// Algorithm.
+        algorithm: &'static str,
+        /// Environment.
+        env: String,
+        /// Its action space, written out.
+        found: String,
+        /// What the algorithm needs, and which algorithms fit.
+        needed: String,
+    },
+}

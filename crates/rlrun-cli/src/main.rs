@@ -1,0 +1,2 @@
+//! The rlrun program.
+fn main() {}
