@@ -1,5 +1,6 @@
 //! What an agent is: it acts, observes and learns, and all of it can be saved.
 
+use documented::DocumentedFields;
 use rlrun_core::{Rng, State, StateError};
 use rlrun_env::{Actions, EnvSpec, StepBatch};
 use rlrun_tensor::Tensor;
@@ -68,7 +69,28 @@ pub struct AgentContext<'a> {
 }
 
 /// The settings of an algorithm: the `[agent]` table of a run file.
-pub trait AgentConfig: Serialize + DeserializeOwned + Default + 'static {
+///
+/// A plain struct with a `Default` and these attributes; the first line of each field's
+/// documentation is what `rlrun config <algorithm>` prints beside its default.
+///
+/// ```
+/// use documented::DocumentedFields;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Debug, Serialize, Deserialize, DocumentedFields)]
+/// #[serde(deny_unknown_fields, default)]
+/// pub struct BanditConfig {
+///     /// Step size α of the running mean.
+///     pub learning_rate: f32,
+/// }
+///
+/// impl Default for BanditConfig {
+///     fn default() -> BanditConfig {
+///         BanditConfig { learning_rate: 0.1 }
+///     }
+/// }
+/// ```
+pub trait AgentConfig: Serialize + DeserializeOwned + Default + DocumentedFields + 'static {
     /// Checks the settings and builds the agent.
     ///
     /// # Errors
