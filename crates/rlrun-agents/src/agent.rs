@@ -21,7 +21,11 @@ pub trait Agent: Send {
     fn observe(&mut self, transition: &Transition<'_>);
 
     /// Learns if enough has been observed; `None` if not.
-    fn update(&mut self) -> Option<Metrics>;
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`] if a loss or a gradient is NaN or infinite. The parameters are
+    /// then those of before the step that went wrong; training must stop.
+    fn update(&mut self) -> Result<Option<Metrics>, AgentError>;
 
     /// What has been learnt, without exploration.
     fn policy(&self) -> &dyn Policy;
@@ -41,6 +45,12 @@ pub trait Policy: Send {
     /// One action per row of `obs` `[n, obs_dim]`, written into `actions`: the policy's best
     /// without `rng`, a draw from the policy with it.
     fn act(&self, obs: &Tensor, rng: Option<&mut Rng>, actions: &mut Actions);
+
+    /// The discounted return expected from each row of `obs` `[n, obs_dim]`, `[n]`; `None` if the
+    /// policy has no estimate.
+    fn values(&self, _obs: &Tensor) -> Option<Vec<f32>> {
+        None
+    }
 }
 
 /// One vector step as an agent sees it. Plain numbers: neither a graph nor an inference tensor can
@@ -98,7 +108,7 @@ pub trait AgentConfig: Serialize + DeserializeOwned + Default + DocumentedFields
     fn build(self, context: &AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError>;
 }
 
-/// Why an agent cannot be built.
+/// Why an agent cannot be built or cannot go on learning.
 #[derive(Debug, Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum AgentError {
@@ -123,5 +133,17 @@ pub enum AgentError {
         found: String,
         /// What the algorithm needs, and which algorithms fit.
         needed: String,
+    },
+    /// A number that learning depends on is NaN or infinite.
+    #[error("{quantity} is `{value}` in update {update}: {advice}")]
+    NonFinite {
+        /// What is not finite.
+        quantity: String,
+        /// Its value.
+        value: f64,
+        /// Gradient steps before this one.
+        update: u64,
+        /// What to look at.
+        advice: &'static str,
     },
 }

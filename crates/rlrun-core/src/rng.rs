@@ -50,9 +50,9 @@ impl Rng {
     pub fn state(&self) -> State {
         let mut state = State::new();
         let key = self.0.get_seed();
-        let words = key.chunks_exact(8).map(|word| {
-            word.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte))
-        });
+        let words = key
+            .chunks_exact(8)
+            .map(|word| word.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte)));
         state.insert_u64("key", words.collect::<Vec<_>>());
         let position = self.0.get_word_pos();
         state.insert_u64("position", [position as u64, (position >> 64) as u64]);

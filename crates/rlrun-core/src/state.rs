@@ -121,7 +121,8 @@ impl State {
     /// The entries below `prefix.`, with the prefix taken off; empty if there are none.
     pub fn child(&self, prefix: &str) -> State {
         let prefix = format!("{prefix}.");
-        let below = self.0.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let below =
+            self.0.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
         State(below.map(|(path, value)| (path[prefix.len()..].to_owned(), value.clone())).collect())
     }
 
@@ -208,11 +209,7 @@ fn kind_error(path: &str, expected: &'static str, found: &Value) -> StateError {
 }
 
 fn shape_error(path: &str, expected: &[usize], found: &[usize]) -> StateError {
-    StateError::Shape {
-        path: path.to_owned(),
-        expected: expected.to_vec(),
-        found: found.to_vec(),
-    }
+    StateError::Shape { path: path.to_owned(), expected: expected.to_vec(), found: found.to_vec() }
 }
 
 #[cfg(test)]
