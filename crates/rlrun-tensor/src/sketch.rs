@@ -208,3 +208,26 @@ pub fn mode_counts() -> ModeCounts {
 pub fn phase<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     f()
 }
+
+impl Tensor {
+    pub fn tanh(&self) -> Tensor { todo!() }
+    pub fn relu(&self) -> Tensor { todo!() }
+    pub fn log(&self) -> Tensor { todo!() }
+    pub fn square(&self) -> Tensor { todo!() }
+    pub fn neg(&self) -> Tensor { todo!() }
+    pub fn mul_(&self, other: &Tensor) { todo!() }
+    pub fn mean_dim(&self, dim: isize, keepdim: bool) -> Tensor { todo!() }
+}
+macro_rules! op { ($tr:ident, $f:ident) => {
+    impl std::ops::$tr<Tensor> for Tensor { type Output = Tensor; fn $f(self, o: Tensor) -> Tensor { todo!() } }
+    impl std::ops::$tr<&Tensor> for Tensor { type Output = Tensor; fn $f(self, o: &Tensor) -> Tensor { todo!() } }
+    impl std::ops::$tr<Tensor> for &Tensor { type Output = Tensor; fn $f(self, o: Tensor) -> Tensor { todo!() } }
+    impl std::ops::$tr<&Tensor> for &Tensor { type Output = Tensor; fn $f(self, o: &Tensor) -> Tensor { todo!() } }
+    impl std::ops::$tr<f32> for Tensor { type Output = Tensor; fn $f(self, o: f32) -> Tensor { todo!() } }
+    impl std::ops::$tr<f32> for &Tensor { type Output = Tensor; fn $f(self, o: f32) -> Tensor { todo!() } }
+    impl std::ops::$tr<Tensor> for f32 { type Output = Tensor; fn $f(self, o: Tensor) -> Tensor { todo!() } }
+    impl std::ops::$tr<&Tensor> for f32 { type Output = Tensor; fn $f(self, o: &Tensor) -> Tensor { todo!() } }
+} }
+op!(Add, add); op!(Sub, sub); op!(Mul, mul); op!(Div, div);
+impl std::ops::Neg for Tensor { type Output = Tensor; fn neg(self) -> Tensor { todo!() } }
+impl std::ops::Neg for &Tensor { type Output = Tensor; fn neg(self) -> Tensor { todo!() } }

@@ -1,0 +1,42 @@
+//! The affine map y = x Wᵀ + b.
+
+use rlrun_core::Rng;
+use rlrun_tensor::{Parameter, Tensor};
+
+use crate::{Init, Layer, Module, join};
+
+/// y = x Wᵀ + b, as `torch.nn.Linear`.
+///
+/// # Shapes
+/// input `[B, in]`, `weight` `[out, in]`, `bias` `[out]`, output `[B, out]`.
+#[derive(Debug)]
+pub struct Linear {
+    /// W, `[out, in]`.
+    pub weight: Parameter,
+    /// b, `[out]`.
+    pub bias: Parameter,
+}
+
+impl Linear {
+    /// A layer from `inputs` to `outputs` features, its weights drawn from `rng` by `init`.
+    pub fn new(inputs: usize, outputs: usize, init: Init, rng: &mut Rng) -> Linear {
+        let (weight, bias) = init.linear(inputs, outputs, rng);
+        Linear {
+            weight: Parameter::new(Tensor::from_vec(weight, [outputs, inputs])),
+            bias: Parameter::new(Tensor::from_vec(bias, [outputs])),
+        }
+    }
+}
+
+impl Module for Linear {
+    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+        visit(&join(prefix, "weight"), &self.weight);
+        visit(&join(prefix, "bias"), &self.bias);
+    }
+}
+
+impl Layer for Linear {
+    fn forward(&self, input: &Tensor) -> Tensor {
+        input.linear(&self.weight, Some(&self.bias))
+    }
+}

@@ -1,0 +1,100 @@
+//! A stack of linear layers with an activation between them.
+
+use rlrun_core::Rng;
+use rlrun_tensor::{Parameter, Tensor};
+
+use crate::{Activation, Init, Layer, Linear, Module, join};
+
+/// A multilayer perceptron: linear layers with an activation after each but the last.
+///
+/// Parameters are named as in `torch.nn.Sequential(Linear, act, Linear, act, …, Linear)`:
+/// `0.weight`, `0.bias`, `2.weight`, …
+///
+/// # Shapes
+/// input `[B, sizes[0]]`, output `[B, sizes[last]]`.
+#[derive(Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    activation: Activation,
+}
+
+impl Mlp {
+    /// A network with the layer widths `sizes`, input first and output last. Hidden layers start
+    /// from `hidden`, the last one from `output`.
+    ///
+    /// # Panics
+    /// If `sizes` has fewer than two entries.
+    pub fn new(
+        sizes: &[usize],
+        activation: Activation,
+        hidden: Init,
+        output: Init,
+        rng: &mut Rng,
+    ) -> Mlp {
+        assert!(sizes.len() >= 2, "an Mlp needs an input and an output size, got {sizes:?}");
+        let last = sizes.len() - 2;
+        let layer = |(index, pair): (usize, &[usize])| {
+            Linear::new(pair[0], pair[1], if index == last { output } else { hidden }, rng)
+        };
+        Mlp { layers: sizes.windows(2).enumerate().map(layer).collect(), activation }
+    }
+}
+
+impl Module for Mlp {
+    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+        for (index, layer) in self.layers.iter().enumerate() {
+            layer.visit_parameters(&join(prefix, &(2 * index).to_string()), visit);
+        }
+    }
+}
+
+impl Layer for Mlp {
+    fn forward(&self, input: &Tensor) -> Tensor {
+        let mut output = self.layers[0].forward(input);
+        for layer in &self.layers[1..] {
+            output = layer.forward(&self.activation.apply(&output));
+        }
+        output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlrun_core::{Purpose, State, StateError, rng_stream};
+
+    fn net(sizes: &[usize]) -> Mlp {
+        let mut rng = rng_stream(1, Purpose::Weights, 0);
+        let init = Init::KaimingUniform;
+        Mlp::new(sizes, Activation::Relu, init, init, &mut rng)
+    }
+
+    #[test]
+    fn forward_is_the_composition_of_its_layers() {
+        let net = net(&[2, 2, 1]);
+        let mut state = State::new();
+        state.insert_f32("0.weight", &[2, 2], &[1.0, 2.0, -1.0, 1.0]);
+        state.insert_f32("0.bias", &[2], &[0.5, 0.0]);
+        state.insert_f32("2.weight", &[1, 2], &[3.0, 5.0]);
+        state.insert_f32("2.bias", &[1], &[-1.0]);
+        net.load_state(&state).unwrap();
+        // [1, 2] -> [5.5, 1] -> 3·5.5 + 5·1 - 1; [1, -2] -> [-2.5, -3] -> relu 0 -> -1.
+        let output = net.forward(&Tensor::from_slice(&[1.0, 2.0, 1.0, -2.0], [2, 2]));
+        assert_eq!(output.to_vec(), [20.5, -1.0]);
+        assert_eq!(net.state(), state);
+    }
+
+    #[test]
+    fn a_state_that_does_not_fit_changes_nothing() {
+        let net = net(&[2, 3, 1]);
+        let before = net.state();
+        let mut other = before.clone();
+        other.insert_f32("2.weight", &[3, 1], &[0.0; 3]);
+        other.insert_f32("0.bias", &[3], &[9.0; 3]);
+        assert!(matches!(net.load_state(&other), Err(StateError::Shape { .. })));
+        let mut longer = before.clone();
+        longer.insert_f32("4.bias", &[1], &[0.0]);
+        assert!(matches!(net.load_state(&longer), Err(StateError::Invalid { .. })));
+        assert_eq!(net.state(), before);
+    }
+}
