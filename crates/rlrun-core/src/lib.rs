@@ -1,7 +1,10 @@
 //! What every other crate may rely on: named random streams and saved state.
 
+mod numpy_rng;
 mod rng;
 mod state;
+mod ziggurat;
 
+pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
 pub use rng::{Purpose, Rng, rng_stream};
 pub use state::{State, StateError, Value};

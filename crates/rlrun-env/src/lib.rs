@@ -2,9 +2,13 @@
 //! and nothing here knows of tensors.
 
 mod env;
+mod episodes;
 mod space;
+mod sync_vec_env;
 mod vec_env;
 
 pub use env::{Action, Env, EnvError, EnvSpec, Step};
+pub use episodes::Episodes;
 pub use space::{BoxSpace, Space};
+pub use sync_vec_env::SyncVecEnv;
 pub use vec_env::{Actions, EpisodeStats, StepBatch, VecEnv};

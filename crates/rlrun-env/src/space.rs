@@ -1,4 +1,10 @@
-//! Spaces: what observations and actions may be.
+//! Spaces: what observations and actions may be, and how Gymnasium samples them.
+
+use std::fmt;
+
+use rlrun_core::NumpyRng;
+
+use crate::{Action, Actions};
 
 /// A set of observations or actions.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,6 +14,10 @@ pub enum Space {
     Discrete(usize),
     /// Real vectors between bounds.
     Box(BoxSpace),
+    /// Several choices at once: component `i` is one of `0..n[i]`.
+    MultiDiscrete(Vec<usize>),
+    /// `n` flags, each 0 or 1.
+    MultiBinary(usize),
 }
 
 /// Real vectors between bounds, both included.
@@ -19,12 +29,192 @@ pub struct BoxSpace {
     pub high: Vec<f32>,
 }
 
+impl BoxSpace {
+    /// Bounds of the same size on both sides of zero.
+    pub fn symmetric(high: &[f32]) -> BoxSpace {
+        BoxSpace { low: high.iter().map(|bound| -bound).collect(), high: high.to_vec() }
+    }
+
+    /// Whether every number lies between its bounds; NaN does not.
+    pub fn contains(&self, values: &[f32]) -> bool {
+        values.len() == self.low.len()
+            && values
+                .iter()
+                .zip(self.low.iter().zip(&self.high))
+                .all(|(value, (low, high))| low <= value && value <= high)
+    }
+}
+
 impl Space {
     /// Length of the row of `f32` that an element takes: 1 for [`Space::Discrete`].
     pub fn dim(&self) -> usize {
         match self {
             Space::Discrete(_) => 1,
             Space::Box(space) => space.low.len(),
+            Space::MultiDiscrete(n) => n.len(),
+            Space::MultiBinary(n) => *n,
+        }
+    }
+
+    /// Whether `action` is of this kind, of this length and within the bounds.
+    pub fn contains(&self, action: Action<'_>) -> bool {
+        match (self, action) {
+            (Space::Discrete(n), Action::Discrete(choice)) => choice < *n,
+            (Space::Box(space), Action::Continuous(values)) => space.contains(values),
+            (Space::MultiDiscrete(n), Action::MultiDiscrete(choices)) => {
+                choices.len() == n.len() && choices.iter().zip(n).all(|(choice, n)| choice < n)
+            }
+            (Space::MultiBinary(n), Action::MultiDiscrete(flags)) => {
+                flags.len() == *n && flags.iter().all(|&flag| flag < 2)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a row that `reset` or `step` wrote is an element: right length, within the bounds,
+    /// and whole numbers where the space is not a box.
+    pub fn contains_row(&self, row: &[f32]) -> bool {
+        let choice = |value: f32, n: usize| {
+            value >= 0.0 && f64::from(value) < n as f64 && value.fract() == 0.0
+        };
+        row.len() == self.dim()
+            && match self {
+                Space::Discrete(n) => choice(row[0], *n),
+                Space::Box(space) => space.contains(row),
+                Space::MultiDiscrete(n) => row.iter().zip(n).all(|(&value, &n)| choice(value, n)),
+                Space::MultiBinary(_) => row.iter().all(|&value| choice(value, 2)),
+            }
+    }
+
+    /// Draws `rows` elements, one after another, each as Gymnasium's `sample()` draws it from a
+    /// generator seeded by `space.seed(...)`: boxes are uniform where both bounds are finite,
+    /// shifted exponential where one is, and normal where none is.
+    pub fn sample(&self, rows: usize, rng: &mut NumpyRng) -> Actions {
+        match self {
+            Space::Discrete(n) => {
+                Actions::Discrete((0..rows).map(|_| rng.integers(*n as u64) as usize).collect())
+            }
+            Space::Box(space) => {
+                let mut values = vec![0.0; rows * self.dim()];
+                values.chunks_exact_mut(self.dim().max(1)).for_each(|row| space.sample(row, rng));
+                Actions::Continuous { values, dim: self.dim() }
+            }
+            Space::MultiDiscrete(n) => {
+                let draw = |&n: &usize, rng: &mut NumpyRng| (rng.random() * n as f64) as usize;
+                let row = |_| n.iter().map(|n| draw(n, rng)).collect::<Vec<_>>();
+                let values = (0..rows).flat_map(row).collect();
+                Actions::MultiDiscrete { values, dim: self.dim() }
+            }
+            Space::MultiBinary(n) => {
+                let values = (0..rows).flat_map(|_| flags(*n, rng)).collect();
+                Actions::MultiDiscrete { values, dim: self.dim() }
+            }
+        }
+    }
+}
+
+impl BoxSpace {
+    /// numpy draws the kinds of components one after another: unbounded, bounded below, bounded
+    /// above, bounded.
+    fn sample(&self, row: &mut [f32], rng: &mut NumpyRng) {
+        for kind in [(false, false), (true, false), (false, true), (true, true)] {
+            for (value, (&low, &high)) in row.iter_mut().zip(self.low.iter().zip(&self.high)) {
+                let bounded = (low > f32::NEG_INFINITY, high < f32::INFINITY);
+                if bounded != kind {
+                    continue;
+                }
+                *value = match bounded {
+                    (false, false) => rng.standard_normal() as f32,
+                    (true, false) => (rng.standard_exponential() + f64::from(low)) as f32,
+                    (false, true) => (-rng.standard_exponential() + f64::from(high)) as f32,
+                    (true, true) => rng.uniform(low.into(), high.into()) as f32,
+                };
+            }
+        }
+    }
+}
+
+/// `integers(0, 2, size=n, dtype=int8)`: the upper bit of each byte of 32-bit draws.
+fn flags(n: usize, rng: &mut NumpyRng) -> Vec<usize> {
+    let words = (0..n.div_ceil(4)).flat_map(|_| rng.next_u32().to_le_bytes());
+    words.take(n).map(|byte| usize::from(byte >> 7)).collect()
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Space::Discrete(n) => write!(f, "Discrete({n})"),
+            Space::Box(space) => {
+                let BoxSpace { low, high } = space;
+                match (low.as_slice(), high.as_slice()) {
+                    ([low], [high]) => write!(f, "Box({low}, {high})"),
+                    _ => write!(f, "Box({low:?}, {high:?})"),
+                }
+            }
+            Space::MultiDiscrete(n) => write!(f, "MultiDiscrete({n:?})"),
+            Space::MultiBinary(n) => write!(f, "MultiBinary({n})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_part_of_a_box_and_nan_is_not() {
+        let space = Space::Box(BoxSpace { low: vec![-1.0, 0.0], high: vec![1.0, f32::INFINITY] });
+        for (values, inside) in [
+            (&[-1.0, 0.0][..], true),
+            (&[1.0, 1e30], true),
+            (&[1.0001, 0.0], false),
+            (&[f32::NAN, 0.0], false),
+            (&[0.0], false),
+        ] {
+            assert_eq!(space.contains(Action::Continuous(values)), inside, "{values:?}");
+            assert_eq!(space.contains_row(values), inside, "{values:?}");
+        }
+        assert!(!space.contains(Action::Discrete(0)));
+    }
+
+    #[test]
+    fn choices_are_below_their_number() {
+        let several = Space::MultiDiscrete(vec![2, 3]);
+        assert!(several.contains(Action::MultiDiscrete(&[1, 2])));
+        assert!(!several.contains(Action::MultiDiscrete(&[2, 2])));
+        assert!(!several.contains(Action::MultiDiscrete(&[1])));
+        assert!(several.contains_row(&[1.0, 2.0]) && !several.contains_row(&[0.5, 2.0]));
+        assert!(Space::MultiBinary(2).contains(Action::MultiDiscrete(&[1, 0])));
+        assert!(!Space::MultiBinary(2).contains(Action::MultiDiscrete(&[1, 2])));
+        assert!(
+            Space::Discrete(2).contains_row(&[1.0]) && !Space::Discrete(2).contains_row(&[2.0])
+        );
+    }
+
+    // numpy: (default_rng(0).random(2) * [2, 10]).astype(int) is [1, 2].
+    #[test]
+    fn multi_discrete_scales_one_uniform_draw_per_component() {
+        let mut rng = NumpyRng::new(0);
+        let expected = Actions::MultiDiscrete { values: vec![1, 2], dim: 2 };
+        assert_eq!(Space::MultiDiscrete(vec![2, 10]).sample(1, &mut rng), expected);
+    }
+
+    #[test]
+    fn every_sample_is_an_element() {
+        let mixed = BoxSpace {
+            low: vec![-1.0, f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY],
+            high: vec![1.0, 3.0, f32::INFINITY, f32::INFINITY],
+        };
+        for space in [
+            Space::Discrete(5),
+            Space::Box(mixed),
+            Space::MultiDiscrete(vec![1, 4, 9]),
+            Space::MultiBinary(6),
+        ] {
+            let mut rng = NumpyRng::new(1);
+            let rows = space.sample(200, &mut rng);
+            assert!((0..200).all(|row| space.contains(rows.row(row))), "{space}");
+            assert_eq!(rows, space.sample(200, &mut NumpyRng::new(1)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rlrun_core::{State, StateError};
 
-use crate::{EnvError, EnvSpec};
+use crate::{Action, EnvError, EnvSpec, Space};
 
 /// One action per environment.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,68 @@ pub enum Actions {
         /// Length of one action.
         dim: usize,
     },
+    /// Several choices or flags per environment, row-major `[n_envs, dim]`.
+    MultiDiscrete {
+        /// The choices, row-major.
+        values: Vec<usize>,
+        /// Length of one action.
+        dim: usize,
+    },
+}
+
+impl Actions {
+    /// How many rows there are.
+    pub fn num_envs(&self) -> usize {
+        match self {
+            Actions::Discrete(choices) => choices.len(),
+            Actions::Continuous { values, dim } => values.len() / (*dim).max(1),
+            Actions::MultiDiscrete { values, dim } => values.len() / (*dim).max(1),
+        }
+    }
+
+    /// The action of environment `env`.
+    ///
+    /// # Panics
+    /// If there are not that many rows.
+    pub fn row(&self, env: usize) -> Action<'_> {
+        match self {
+            Actions::Discrete(choices) => Action::Discrete(choices[env]),
+            Actions::Continuous { values, dim } => {
+                Action::Continuous(&values[env * dim..(env + 1) * dim])
+            }
+            Actions::MultiDiscrete { values, dim } => {
+                Action::MultiDiscrete(&values[env * dim..(env + 1) * dim])
+            }
+        }
+    }
+
+    /// Checks number, kind and size of the actions, choices against the space, and numbers for
+    /// NaN. The bounds of a box are left to the environment, which clips or refuses.
+    ///
+    /// # Errors
+    /// [`EnvError::ActionCount`] or, for the first row that does not fit, [`EnvError::Action`].
+    pub fn check(&self, spec: &EnvSpec, n_envs: usize) -> Result<(), EnvError> {
+        let all_fit = match (self, &spec.action_space) {
+            (Actions::Discrete(choices), Space::Discrete(n)) => {
+                choices.iter().all(|choice| choice < n)
+            }
+            (Actions::Continuous { values, dim }, Space::Box(space)) => {
+                *dim == space.low.len() && !values.iter().any(|value| value.is_nan())
+            }
+            (Actions::MultiDiscrete { .. }, space) => {
+                (0..self.num_envs()).all(|env| space.contains(self.row(env)))
+            }
+            _ => false,
+        };
+        if self.num_envs() != n_envs {
+            let (id, found) = (spec.id.clone(), self.num_envs());
+            return Err(EnvError::ActionCount { id, found, expected: n_envs });
+        }
+        if all_fit {
+            return Ok(());
+        }
+        (0..n_envs).try_for_each(|env| spec.check_action(self.row(env)))
+    }
 }
 
 /// A finished episode.
@@ -45,6 +107,19 @@ pub struct StepBatch {
     pub finished: Vec<EpisodeStats>,
 }
 
+impl StepBatch {
+    /// A batch of `n_envs` rows of `obs_dim` numbers, all zero.
+    pub fn new(n_envs: usize, obs_dim: usize) -> StepBatch {
+        StepBatch {
+            next_obs: vec![0.0; n_envs * obs_dim],
+            rewards: vec![0.0; n_envs],
+            terminated: vec![false; n_envs],
+            truncated: vec![false; n_envs],
+            finished: Vec::with_capacity(n_envs),
+        }
+    }
+}
+
 /// Several environments of one kind, stepped together. An environment whose episode ended is reset
 /// within the same step: [`VecEnv::obs`] then holds the first observation of its next episode,
 /// while [`StepBatch::next_obs`] keeps the true successor.
@@ -55,7 +130,7 @@ pub trait VecEnv: Send {
     /// How many environments step together.
     fn num_envs(&self) -> usize;
 
-    /// Starts new episodes everywhere; environment `i` is seeded with `seed + i`.
+    /// Starts new episodes everywhere; environment `i` is seeded with `seed + i` (modulo 2^64).
     fn reset(&mut self, seed: u64);
 
     /// What to act on now, `[n_envs, obs_dim]`.
@@ -75,4 +150,34 @@ pub trait VecEnv: Send {
     /// # Errors
     /// [`StateError`] if an entry is missing or does not fit.
     fn load_state(&mut self, state: &State) -> Result<(), StateError>;
+}
+
+impl<V: VecEnv + ?Sized> VecEnv for Box<V> {
+    fn spec(&self) -> &EnvSpec {
+        (**self).spec()
+    }
+
+    fn num_envs(&self) -> usize {
+        (**self).num_envs()
+    }
+
+    fn reset(&mut self, seed: u64) {
+        (**self).reset(seed);
+    }
+
+    fn obs(&self) -> &[f32] {
+        (**self).obs()
+    }
+
+    fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
+        (**self).step(actions)
+    }
+
+    fn state(&self) -> State {
+        (**self).state()
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        (**self).load_state(state)
+    }
 }

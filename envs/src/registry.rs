@@ -1,0 +1,176 @@
+//! The table of environments: id, limit, threshold and constructor, as Gymnasium registers them.
+
+use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv};
+
+use crate::classic_control::{CartPole, ClassicEnv, Task};
+
+/// Every environment of this crate.
+pub const ENVS: &[EnvEntry] = &[
+    EnvEntry::new::<CartPole>("CartPole-v0", 200, Some(195.0)),
+    EnvEntry::new::<CartPole>("CartPole-v1", 500, Some(475.0)),
+];
+
+type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;
+type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
+
+/// One row of [`ENVS`].
+#[derive(Clone, Copy, Debug)]
+pub struct EnvEntry {
+    /// Gymnasium's name.
+    pub id: &'static str,
+    /// Steps after which an episode is truncated.
+    pub max_episode_steps: u32,
+    /// Mean return from which the task counts as solved.
+    pub reward_threshold: Option<f64>,
+    make: MakeEnv,
+    make_vec: MakeVecEnv,
+}
+
+impl EnvEntry {
+    const fn new<T: Task>(
+        id: &'static str,
+        max_episode_steps: u32,
+        reward_threshold: Option<f64>,
+    ) -> EnvEntry {
+        EnvEntry {
+            id,
+            max_episode_steps,
+            reward_threshold,
+            make: |entry, args| Ok(Box::new(entry.classic::<T>(args)?)),
+            make_vec: |entry, n_envs, args| {
+                let env = entry.classic::<T>(args)?;
+                Ok(Box::new(SyncVecEnv::new(vec![env; n_envs])?))
+            },
+        }
+    }
+
+    fn classic<T: Task>(&self, args: &toml::Table) -> Result<ClassicEnv<T>, EnvError> {
+        let error = |reason: String| EnvError::Args { id: self.id.to_owned(), reason };
+        let args = args.clone().try_into::<T::Args>();
+        let args = args.map_err(|cause| error(cause.to_string().trim().replace('\n', " ")))?;
+        let task = T::new(args).map_err(error)?;
+        let (observation_space, action_space) = task.spaces();
+        let spec = EnvSpec {
+            id: self.id.to_owned(),
+            observation_space,
+            action_space,
+            max_episode_steps: Some(self.max_episode_steps),
+            reward_threshold: self.reward_threshold,
+        };
+        Ok(ClassicEnv::new(task, spec))
+    }
+
+    /// One environment; `args` is the run file's `[env.args]`.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] for an unknown argument or a value that cannot be.
+    pub fn make(&self, args: &toml::Table) -> Result<Box<dyn Env>, EnvError> {
+        (self.make)(self, args)
+    }
+
+    /// `n_envs` environments that step together; `args` is the run file's `[env.args]`.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] as [`EnvEntry::make`], [`EnvError::NoEnvs`] if `n_envs` is 0.
+    pub fn make_vec(&self, n_envs: usize, args: &toml::Table) -> Result<Box<dyn VecEnv>, EnvError> {
+        (self.make_vec)(self, n_envs, args)
+    }
+}
+
+/// The row of `id`.
+///
+/// # Errors
+/// [`EnvError::UnknownId`] with the nearest names.
+pub fn entry(id: &str) -> Result<&'static EnvEntry, EnvError> {
+    ENVS.iter().find(|entry| entry.id == id).ok_or_else(|| {
+        let mut names: Vec<&str> = ENVS.iter().map(|entry| entry.id).collect();
+        names.sort_by_key(|name| edit_distance(&id.to_lowercase(), &name.to_lowercase()));
+        let nearest = names.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        EnvError::UnknownId { id: id.to_owned(), nearest: nearest.join(", ") }
+    })
+}
+
+/// What is fixed about `id` with its default arguments.
+///
+/// # Errors
+/// [`EnvError::UnknownId`].
+pub fn spec(id: &str) -> Result<EnvSpec, EnvError> {
+    Ok(entry(id)?.make(&toml::Table::new())?.spec().clone())
+}
+
+/// One environment; `args` is the run file's `[env.args]`.
+///
+/// # Errors
+/// [`EnvError::UnknownId`], and as [`EnvEntry::make`].
+pub fn make(id: &str, args: &toml::Table) -> Result<Box<dyn Env>, EnvError> {
+    entry(id)?.make(args)
+}
+
+/// `n_envs` environments that step together; `args` is the run file's `[env.args]`.
+///
+/// # Errors
+/// [`EnvError::UnknownId`], and as [`EnvEntry::make_vec`].
+pub fn make_vec(id: &str, n_envs: usize, args: &toml::Table) -> Result<Box<dyn VecEnv>, EnvError> {
+    entry(id)?.make_vec(n_envs, args)
+}
+
+/// Levenshtein's distance: fewest insertions, deletions and substitutions.
+fn edit_distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (deleted, character) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], deleted + 1);
+        for (column, &target) in to.iter().enumerate() {
+            let substituted = diagonal + usize::from(character != target);
+            diagonal = row[column + 1];
+            row[column + 1] = substituted.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_id_names_the_nearest() {
+        let message = spec("cartpole_v1").unwrap_err().to_string();
+        assert!(
+            message
+                .starts_with("there is no environment `cartpole_v1`; nearest names: `CartPole-v1`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn arguments_are_typed_and_unknown_ones_are_refused() {
+        let message = |args: &str| {
+            let args: toml::Table = args.parse().unwrap();
+            make("CartPole-v1", &args).map(|_| ()).unwrap_err().to_string()
+        };
+        let unknown = message("gravty = 1.0");
+        assert!(unknown.starts_with("arguments of `CartPole-v1`: unknown field `gravty`, expected one of `sutton_barto_reward`, `gravity`"), "{unknown}");
+        let kind = message("gravity = \"heavy\"");
+        assert!(kind.contains("gravity") && kind.contains("expected f64"), "{kind}");
+        assert_eq!(
+            message("tau = 0.0"),
+            "arguments of `CartPole-v1`: `tau = 0` is not a number above 0"
+        );
+        let bounds = message("reset = { low = 1.0, high = 0.5 }");
+        assert!(bounds.ends_with("`reset.low = 1` is not below `reset.high = 0.5`"), "{bounds}");
+    }
+
+    #[test]
+    fn a_vector_of_nothing_is_refused() {
+        let result = make_vec("CartPole-v1", 0, &toml::Table::new());
+        assert_eq!(result.map(|_| ()), Err(EnvError::NoEnvs));
+    }
+
+    #[test]
+    fn edit_distances_are_levenshteins() {
+        for (from, to, distance) in [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "abc", 0)] {
+            assert_eq!(edit_distance(from, to), distance);
+        }
+    }
+}
