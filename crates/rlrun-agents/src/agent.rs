@@ -1,5 +1,7 @@
 //! What an agent is: it acts, observes and learns, and all of it can be saved.
 
+use std::fmt::Display;
+
 use documented::DocumentedFields;
 use rlrun_core::{Rng, State, StateError};
 use rlrun_env::{Actions, EnvSpec, StepBatch};
@@ -146,4 +148,38 @@ pub enum AgentError {
         /// What to look at.
         advice: &'static str,
     },
+}
+
+impl AgentError {
+    /// `Ok` if `holds`, else [`AgentError::Config`] with the `rule` that `value` of `field` breaks.
+    ///
+    /// # Errors
+    /// If `holds` is false.
+    pub fn require(
+        holds: bool,
+        field: &'static str,
+        value: impl Display,
+        rule: impl Into<String>,
+    ) -> Result<(), AgentError> {
+        if holds {
+            return Ok(());
+        }
+        Err(AgentError::Config { field, value: value.to_string(), rule: rule.into() })
+    }
+
+    /// `Ok` if loss and gradient norm are finite, else [`AgentError::NonFinite`] for `update`, the
+    /// number of gradient steps so far.
+    ///
+    /// # Errors
+    /// If one of them is NaN or infinite.
+    pub fn check_finite(loss: f64, gradient_norm: f32, update: u64) -> Result<(), AgentError> {
+        let numbers = [("the loss", loss), ("the gradient norm", f64::from(gradient_norm))];
+        let Some((quantity, value)) = numbers.into_iter().find(|(_, value)| !value.is_finite())
+        else {
+            return Ok(());
+        };
+        let advice = "see that the environment's observations and rewards are finite and of \
+                      moderate size, or lower `agent.learning_rate`";
+        Err(AgentError::NonFinite { quantity: quantity.to_owned(), value, update, advice })
+    }
 }
