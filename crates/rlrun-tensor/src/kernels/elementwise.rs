@@ -1,0 +1,285 @@
+//! Elementwise kernels over slices: unary, binary with every broadcast of a matrix, and their backward forms.
+//!
+//! Every function panics when the lengths of its slices do not fit together.
+
+use super::math;
+use super::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Functions of one number; NaN gives NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unary {
+    /// |x|
+    Abs,
+    /// cos x
+    Cos,
+    /// eˣ
+    Exp,
+    /// eˣ − 1
+    Expm1,
+    /// ln x
+    Log,
+    /// ln(1 + x)
+    Log1p,
+    /// −x
+    Neg,
+    /// 1/x
+    Reciprocal,
+    /// max(x, 0)
+    Relu,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// sin x
+    Sin,
+    /// ln(1 + eˣ)
+    Softplus,
+    /// √x
+    Sqrt,
+    /// x²
+    Square,
+    /// tanh x
+    Tanh,
+}
+
+/// Functions of two numbers a, b.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a − b
+    Sub,
+    /// a·b
+    Mul,
+    /// a / b
+    Div,
+    /// The smaller; NaN if one is NaN.
+    Min,
+    /// The larger; NaN if one is NaN.
+    Max,
+    /// Gradient through tanh: a·(1 − b²), a the gradient, b the output.
+    TanhBackward,
+    /// Gradient through relu: a where b > 0, else 0.
+    ReluBackward,
+    /// Gradient through sigmoid: a·b·(1 − b).
+    SigmoidBackward,
+}
+
+/// An operand of [`binary`] against an output of shape `[m, n]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// What the output holds: in place.
+    Output,
+    /// As many elements as the output.
+    Elements(&'a [f32]),
+    /// One number for all.
+    Scalar(f32),
+    /// A row `[n]`, the same for every row of the output.
+    Row(&'a [f32]),
+    /// A column `[m]`: one number for each row of the output.
+    Column(&'a [f32]),
+}
+
+impl<'a> Operand<'a> {
+    /// The row length this operand prescribes for an output of `len` elements.
+    fn row_len(self, len: usize) -> Option<usize> {
+        match self {
+            Operand::Row(x) => {
+                assert!(len.is_multiple_of(x.len()), "binary: length of the row");
+                Some(x.len())
+            }
+            Operand::Column(x) => {
+                assert!(len.is_multiple_of(x.len()), "binary: length of the column");
+                Some(len / x.len())
+            }
+            Operand::Elements(x) => {
+                assert_eq!(x.len(), len, "binary: lengths of operand and output");
+                None
+            }
+            Operand::Output | Operand::Scalar(_) => None,
+        }
+    }
+
+    /// The part that meets row `i` of rows of length `n`: never `Row` or `Column`.
+    #[inline(always)]
+    fn row(self, i: usize, n: usize) -> Operand<'a> {
+        match self {
+            Operand::Elements(x) => Operand::Elements(&x[i * n..(i + 1) * n]),
+            Operand::Row(x) => Operand::Elements(x),
+            Operand::Column(x) => Operand::Scalar(x[i]),
+            other => other,
+        }
+    }
+}
+
+/// out = f(x).
+pub fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "unary: lengths of input and output");
+    dispatch(Map { f, x: Operand::Elements(x), out });
+}
+
+/// x = f(x).
+pub fn unary_inplace(f: Unary, x: &mut [f32]) {
+    dispatch(Map { f, x: Operand::Output, out: x });
+}
+
+/// out = f(a, b) with broadcasting over a row-major `[m, n]` output.
+pub fn binary(f: Binary, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
+    if out.is_empty() {
+        return;
+    }
+    let rows = [a.row_len(out.len()), b.row_len(out.len())];
+    let n = match rows {
+        [Some(n), Some(k)] => {
+            assert_eq!(n, k, "binary: row lengths of the operands");
+            n
+        }
+        [Some(n), None] | [None, Some(n)] => n,
+        [None, None] => out.len(),
+    };
+    dispatch(Zip { f, a, b, n, out });
+}
+
+/// x = min(max(x, low), high), NaN kept.
+pub fn clamp_inplace(x: &mut [f32], low: f32, high: f32) {
+    dispatch(Clamp { x, low, high });
+}
+
+struct Map<'a> {
+    f: Unary,
+    x: Operand<'a>,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Map<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, out) = (self.x, self.out);
+        match self.f {
+            Unary::Abs => map(s, x, out, |s, v| s.abs(v)),
+            Unary::Cos => map(s, x, out, math::cos),
+            Unary::Exp => map(s, x, out, math::exp),
+            Unary::Expm1 => map(s, x, out, math::expm1),
+            Unary::Log => map(s, x, out, math::log),
+            Unary::Log1p => map(s, x, out, math::log1p),
+            Unary::Neg => map(s, x, out, |s, v| s.neg(v)),
+            Unary::Reciprocal => map(s, x, out, |s, v| s.div(s.splat(1.0), v)),
+            Unary::Relu => map(s, x, out, math::relu),
+            Unary::Sigmoid => map(s, x, out, math::sigmoid),
+            Unary::Sin => map(s, x, out, math::sin),
+            Unary::Softplus => map(s, x, out, math::softplus),
+            Unary::Sqrt => map(s, x, out, |s, v| s.sqrt(v)),
+            Unary::Square => map(s, x, out, |s, v| s.mul(v, v)),
+            Unary::Tanh => map(s, x, out, math::tanh),
+        }
+    }
+}
+
+struct Zip<'a> {
+    f: Binary,
+    a: Operand<'a>,
+    b: Operand<'a>,
+    /// Length of a row.
+    n: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Zip<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.f {
+            Binary::Add => self.rows(s, |s, a, b| s.add(a, b)),
+            Binary::Sub => self.rows(s, |s, a, b| s.sub(a, b)),
+            Binary::Mul => self.rows(s, |s, a, b| s.mul(a, b)),
+            Binary::Div => self.rows(s, |s, a, b| s.div(a, b)),
+            Binary::Min => self.rows(s, math::minimum),
+            Binary::Max => self.rows(s, math::maximum),
+            Binary::TanhBackward => self.rows(s, math::tanh_backward),
+            Binary::ReluBackward => self.rows(s, math::relu_backward),
+            Binary::SigmoidBackward => self.rows(s, math::sigmoid_backward),
+        }
+    }
+}
+
+impl Zip<'_> {
+    #[inline(always)]
+    fn rows<S: Simd>(self, s: S, f: impl Fn(S, S::F, S::F) -> S::F) {
+        for (i, out) in self.out.chunks_exact_mut(self.n).enumerate() {
+            zip(s, [self.a.row(i, self.n), self.b.row(i, self.n)], out, &f);
+        }
+    }
+}
+
+/// out = f(x), 16 elements at a time.
+#[inline(always)]
+fn map<S: Simd>(s: S, x: Operand<'_>, out: &mut [f32], f: impl Fn(S, S::F) -> S::F) {
+    zip(s, [x, Operand::Scalar(0.0)], out, |s, x, _| f(s, x));
+}
+
+/// out = f(a, b), 16 elements at a time.
+#[inline(always)]
+fn zip<S: Simd>(s: S, ab: [Operand<'_>; 2], out: &mut [f32], f: impl Fn(S, S::F, S::F) -> S::F) {
+    let [a, b] = ab.map(|x| Source::new(s, x));
+    let (chunks, tail) = out.as_chunks_mut::<LANES>();
+    for (i, out) in chunks.iter_mut().enumerate() {
+        let held = s.load(out);
+        s.store(f(s, a.chunk(s, i, held), b.chunk(s, i, held)), out);
+    }
+    if !tail.is_empty() {
+        let held = s.load_head(tail);
+        s.store_head(f(s, a.tail(s, held), b.tail(s, held)), tail);
+    }
+}
+
+/// Where the vectors of an operand come from.
+#[derive(Clone, Copy)]
+enum Source<'a, S: Simd> {
+    Output,
+    Number(S::F),
+    Memory(&'a [[f32; LANES]], &'a [f32]),
+}
+
+impl<'a, S: Simd> Source<'a, S> {
+    #[inline(always)]
+    fn new(s: S, operand: Operand<'a>) -> Self {
+        match operand {
+            Operand::Scalar(x) => Source::Number(s.splat(x)),
+            Operand::Elements(x) | Operand::Row(x) | Operand::Column(x) => {
+                let (chunks, tail) = x.as_chunks();
+                Source::Memory(chunks, tail)
+            }
+            Operand::Output => Source::Output,
+        }
+    }
+    #[inline(always)]
+    fn chunk(self, s: S, i: usize, held: S::F) -> S::F {
+        match self {
+            Source::Output => held,
+            Source::Number(x) => x,
+            Source::Memory(chunks, _) => s.load(&chunks[i]),
+        }
+    }
+    #[inline(always)]
+    fn tail(self, s: S, held: S::F) -> S::F {
+        match self {
+            Source::Output => held,
+            Source::Number(x) => x,
+            Source::Memory(_, tail) => s.load_head(tail),
+        }
+    }
+}
+
+struct Clamp<'a> {
+    x: &'a mut [f32],
+    low: f32,
+    high: f32,
+}
+
+impl Kernel for Clamp<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (low, high) = (s.splat(self.low), s.splat(self.high));
+        map(s, Operand::Output, self.x, |s, x| s.min(high, s.max(low, x)));
+    }
+}

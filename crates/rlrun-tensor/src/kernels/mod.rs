@@ -1,0 +1,25 @@
+//! Numeric kernels over slices: products, elementwise functions, reductions, optimizer steps.
+//!
+//! Pure functions that know nothing of tensors. SIMD is chosen at run time (AVX-512, AVX2 with
+//! FMA, portable) and does not change a bit of any result: every output element is computed by the
+//! same sequence of correctly rounded operations on every level, for every number of rows and of
+//! threads. This folder holds the only `unsafe` code of the workspace.
+#![allow(unsafe_code)]
+
+mod elementwise;
+mod gemm;
+mod math;
+mod optim;
+mod reduce;
+mod simd;
+#[cfg(test)]
+mod tests;
+
+pub use elementwise::{Binary, Operand, Unary, binary, clamp_inplace, unary, unary_inplace};
+pub use gemm::{Activation, Matrix, MatrixMut, Start, gemm};
+pub use optim::{AdamStep, RmspropStep, SgdStep, adam, axpy, lerp, rmsprop, sgd};
+pub use reduce::{
+    activation_backward, argmax, column_sums, dot, log_softmax, max, row_argmax, row_max, row_sums,
+    sum, sum_of_squares,
+};
+pub use simd::{Level, level};

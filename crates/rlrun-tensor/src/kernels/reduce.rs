@@ -1,0 +1,309 @@
+//! Reductions in a fixed order: 16 lanes times four accumulators, combined pairwise.
+//!
+//! The order depends on the length alone, so the bits depend neither on the SIMD level nor on the
+//! other rows of a matrix. Every function panics when its slices do not fit together.
+
+use super::gemm::Activation;
+use super::math;
+use super::simd::{Kernel, LANES, Simd, dispatch};
+
+/// Accumulators of a sum: enough to hide the latency of an addition.
+const UNROLL: usize = 4;
+
+/// Σ x.
+pub fn sum(x: &[f32]) -> f32 {
+    dispatch(Fold { x, f: Term::Value })
+}
+
+/// Σ x².
+pub fn sum_of_squares(x: &[f32]) -> f32 {
+    dispatch(Fold { x, f: Term::Square })
+}
+
+/// Σ a·b.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "dot: lengths");
+    dispatch(Fold { x: a, f: Term::Product(b) })
+}
+
+/// The largest element, NaN if there is one; −∞ for an empty slice.
+pub fn max(x: &[f32]) -> f32 {
+    dispatch(Max { x })
+}
+
+/// out\[i] = Σⱼ x\[i, j] for a row-major `[m, n]`.
+pub fn row_sums(x: &[f32], out: &mut [f32]) {
+    for (row, out) in rows(x, out.len()).zip(out) {
+        *out = sum(row);
+    }
+}
+
+/// out\[i] = maxⱼ x\[i, j], NaN if there is one.
+pub fn row_max(x: &[f32], out: &mut [f32]) {
+    for (row, out) in rows(x, out.len()).zip(out) {
+        *out = max(row);
+    }
+}
+
+/// out\[i] = the first j with the largest x\[i, j], or the first NaN.
+pub fn row_argmax(x: &[f32], out: &mut [usize]) {
+    for (row, out) in rows(x, out.len()).zip(out) {
+        *out = argmax(row);
+    }
+}
+
+/// The index of the first largest element, or of the first NaN; 0 for an empty slice.
+pub fn argmax(x: &[f32]) -> usize {
+    let largest = max(x);
+    x.iter().position(|v| *v == largest || v.is_nan()).unwrap_or(0)
+}
+
+/// out\[j] (+)= Σᵢ x\[i, j] for a row-major `[m, n]`, row after row; `accumulate` adds to `out`.
+pub fn column_sums(x: &[f32], accumulate: bool, out: &mut [f32]) {
+    check_columns(x, out);
+    dispatch(ColumnSums { x, accumulate, out });
+}
+
+/// dz = dy∘act′(z) in place, from the output y = act(z), and db\[j] (+)= Σᵢ dz\[i, j], in one pass
+/// over `[m, n]` with n = `db.len()`.
+pub fn activation_backward(
+    act: Activation,
+    y: &[f32],
+    dz: &mut [f32],
+    accumulate: bool,
+    db: &mut [f32],
+) {
+    assert_eq!(y.len(), dz.len(), "activation_backward: lengths of y and dz");
+    check_columns(dz, db);
+    dispatch(ActivationBackward { act, y, dz, accumulate, db });
+}
+
+/// out\[i, j] = x\[i, j] − ln Σⱼ exp x\[i, j] for rows of length `n`.
+pub fn log_softmax(x: &[f32], n: usize, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "log_softmax: lengths");
+    dispatch(LogSoftmax { x, n, out });
+}
+
+/// The `m` equal rows of `x`.
+fn rows(x: &[f32], m: usize) -> std::slice::ChunksExact<'_, f32> {
+    let n = x.len().checked_div(m).unwrap_or(0);
+    assert_eq!(n * m, x.len(), "the number of rows must divide the length");
+    x.chunks_exact(n.max(1))
+}
+
+fn check_columns(x: &[f32], columns: &[f32]) {
+    let fits = x.len().checked_rem(columns.len()).unwrap_or(x.len()) == 0;
+    assert!(fits, "the number of columns must divide the length");
+}
+
+/// What a sum adds up.
+#[derive(Clone, Copy)]
+enum Term<'a> {
+    Value,
+    Square,
+    Product(&'a [f32]),
+}
+
+struct Fold<'a> {
+    x: &'a [f32],
+    f: Term<'a>,
+}
+
+impl Kernel for Fold<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        match self.f {
+            Term::Value => sum_products(s, self.x, None),
+            Term::Square => sum_products(s, self.x, Some(self.x)),
+            Term::Product(b) => sum_products(s, self.x, Some(b)),
+        }
+    }
+}
+
+/// Σ a or Σ a·b: chunk c of 16 goes to accumulator c mod 4.
+#[inline(always)]
+fn sum_products<S: Simd>(s: S, a: &[f32], b: Option<&[f32]>) -> f32 {
+    let mut sums = [s.zero(); UNROLL];
+    let mut i = 0;
+    let add = |sum: &mut S::F, i: usize, end: usize| {
+        let x = s.load_any(&a[i..end]);
+        *sum = match b {
+            Some(b) => s.fma(x, s.load_any(&b[i..end]), *sum),
+            None => s.add(*sum, x),
+        };
+    };
+    while i + UNROLL * LANES <= a.len() {
+        for (u, sum) in sums.iter_mut().enumerate() {
+            add(sum, i + u * LANES, i + (u + 1) * LANES);
+        }
+        i += UNROLL * LANES;
+    }
+    for sum in &mut sums {
+        if i < a.len() {
+            let end = a.len().min(i + LANES);
+            add(sum, i, end);
+            i = end;
+        }
+    }
+    s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+}
+
+struct Max<'a> {
+    x: &'a [f32],
+}
+
+impl Kernel for Max<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let (chunks, tail) = self.x.as_chunks::<LANES>();
+        let mut largest = [s.splat(f32::NEG_INFINITY); 2];
+        for (i, chunk) in chunks.iter().enumerate() {
+            largest[i % 2] = math::maximum(s, largest[i % 2], s.load(chunk));
+        }
+        let lanes = s.to_array(math::maximum(s, largest[0], largest[1]));
+        let mut max = f32::NEG_INFINITY;
+        for &x in lanes.iter().chain(tail) {
+            if x > max || x.is_nan() {
+                max = x;
+            }
+            if max.is_nan() {
+                return max;
+            }
+        }
+        max
+    }
+}
+
+/// Passes each column through `f(row, offset, len)`, summing over the rows; strips of four vectors.
+#[inline(always)]
+fn sum_down<S: Simd>(
+    s: S,
+    rows: usize,
+    accumulate: bool,
+    out: &mut [f32],
+    mut f: impl FnMut(usize, usize) -> S::F,
+) {
+    let n = out.len();
+    for (strip, out) in out.chunks_mut(UNROLL * LANES).enumerate() {
+        let j = strip * UNROLL * LANES;
+        let mut sums = [s.zero(); UNROLL];
+        if accumulate {
+            for (sum, out) in sums.iter_mut().zip(out.chunks(LANES)) {
+                *sum = s.load_any(out);
+            }
+        }
+        if out.len() == UNROLL * LANES {
+            for i in 0..rows {
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    *sum = s.add(*sum, f(i * n + j + u * LANES, LANES));
+                }
+            }
+        } else {
+            for i in 0..rows {
+                let mut left = out.len();
+                for (u, sum) in sums.iter_mut().enumerate() {
+                    if left > 0 {
+                        let len = left.min(LANES);
+                        *sum = s.add(*sum, f(i * n + j + u * LANES, len));
+                        left -= len;
+                    }
+                }
+            }
+        }
+        for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
+            s.store_any(sum, out);
+        }
+    }
+}
+
+struct ColumnSums<'a> {
+    x: &'a [f32],
+    accumulate: bool,
+    out: &'a mut [f32],
+}
+
+impl Kernel for ColumnSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let m = self.x.len().checked_div(self.out.len()).unwrap_or(0);
+        sum_down(s, m, self.accumulate, self.out, |i, len| s.load_any(&self.x[i..i + len]));
+    }
+}
+
+struct ActivationBackward<'a> {
+    act: Activation,
+    y: &'a [f32],
+    dz: &'a mut [f32],
+    accumulate: bool,
+    db: &'a mut [f32],
+}
+
+impl Kernel for ActivationBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.act {
+            Activation::None => {
+                ColumnSums { x: self.dz, accumulate: self.accumulate, out: self.db }.run(s)
+            }
+            Activation::Relu => self.through(s, math::relu_backward),
+            Activation::Tanh => self.through(s, math::tanh_backward),
+            Activation::Sigmoid => self.through(s, math::sigmoid_backward),
+        }
+    }
+}
+
+impl ActivationBackward<'_> {
+    #[inline(always)]
+    fn through<S: Simd>(self, s: S, derivative: impl Fn(S, S::F, S::F) -> S::F) {
+        let m = self.dz.len().checked_div(self.db.len()).unwrap_or(0);
+        sum_down(s, m, self.accumulate, self.db, |i, len| {
+            let dz = &mut self.dz[i..i + len];
+            let value = derivative(s, s.load_any(dz), s.load_any(&self.y[i..i + len]));
+            s.store_any(value, dz);
+            value
+        });
+    }
+}
+
+struct LogSoftmax<'a> {
+    x: &'a [f32],
+    n: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for LogSoftmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if self.n == 0 {
+            return;
+        }
+        for (x, out) in self.x.chunks_exact(self.n).zip(self.out.chunks_exact_mut(self.n)) {
+            log_softmax_row(s, x, out);
+        }
+    }
+}
+
+/// x − max x − ln Σ exp(x − max x).
+#[inline(always)]
+fn log_softmax_row<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
+    let max = s.splat(Max { x }.run(s));
+    let mut total = s.zero();
+    for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        let shifted = s.sub(s.load_any(x), max);
+        s.store_any(shifted, out);
+        let mut e = [0.0; LANES];
+        s.store_any(math::exp(s, shifted), &mut e[..out.len()]);
+        total = s.add(total, s.load(&e));
+    }
+    let total = s.splat(s.reduce_add(total));
+    let log_total = math::log(s, total);
+    for out in out.chunks_mut(LANES) {
+        let v = s.sub(s.load_any(out), log_total);
+        s.store_any(v, out);
+    }
+}
