@@ -27,6 +27,18 @@ pub enum Actions {
 }
 
 impl Actions {
+    /// The first choice, or zeros, in each of `n_envs` rows: something to write actions into.
+    pub fn zeros(space: &Space, n_envs: usize) -> Actions {
+        let dim = space.dim();
+        match space {
+            Space::Discrete(_) => Actions::Discrete(vec![0; n_envs]),
+            Space::Box(_) => Actions::Continuous { values: vec![0.0; n_envs * dim], dim },
+            Space::MultiDiscrete(_) | Space::MultiBinary(_) => {
+                Actions::MultiDiscrete { values: vec![0; n_envs * dim], dim }
+            }
+        }
+    }
+
     /// How many rows there are.
     pub fn num_envs(&self) -> usize {
         match self {

@@ -1,1 +1,25 @@
-//! Under construction.
+//! Training, evaluation, checkpoints and logs, for any agent on any environment.
+//!
+//! This crate knows neither a concrete algorithm nor a concrete environment, and it is the only one
+//! that touches files.
+
+mod checkpoint;
+mod config;
+mod episodes;
+mod error;
+mod evaluate;
+pub mod logger;
+mod run_dir;
+mod seeds;
+mod state_file;
+mod statistics;
+mod trainer;
+
+pub use checkpoint::Checkpoint;
+pub use config::TrainConfig;
+pub use error::{CheckpointError, TrainError};
+pub use evaluate::{Evaluation, evaluate, evaluate_stochastic};
+pub use logger::{Logger, Record, Sink};
+pub use run_dir::RunDir;
+pub use seeds::{evaluation_seed, training_seed};
+pub use trainer::{ScoredEvaluation, StepReport, Trainer};

@@ -1,0 +1,178 @@
+//! What can go wrong while training, saving and loading.
+
+use std::io;
+use std::path::PathBuf;
+
+use rlrun_agents::AgentError;
+use rlrun_core::StateError;
+use rlrun_env::EnvError;
+use thiserror::Error;
+
+/// Why training or evaluation stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A setting of `[train]` breaks a rule.
+    #[error("`{key}` is `{value}`: {rule}")]
+    Config {
+        /// Key in the run file.
+        key: &'static str,
+        /// Value that was given.
+        value: String,
+        /// What was expected and what to do.
+        rule: String,
+    },
+    /// The agent cannot go on learning.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The environment refused a step.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// A checkpoint could not be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A log could not be written.
+    #[error("cannot write the log `{log}`")]
+    Log {
+        /// File name of the log.
+        log: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a run folder or a checkpoint cannot be written or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A run folder is never overwritten.
+    #[error(
+        "run folder `{}` exists already and is never overwritten: continue it with \
+         `--resume {}`, or choose another name with `--name`", path.display(), path.display()
+    )]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The path is not a run folder.
+    #[error(
+        "`{}` is not a run folder: it has no `run.toml`; expected a folder that `rlrun train` made",
+        path.display()
+    )]
+    NotARun {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The run folder has no checkpoint.
+    #[error(
+        "run folder `{}` has no checkpoint yet: let `rlrun train --resume {}` reach one",
+        path.display(), path.display()
+    )]
+    NoCheckpoint {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// Every checkpoint of the run folder is damaged.
+    #[error(
+        "run folder `{}` has no valid checkpoint: all {count} are damaged; restore one from a \
+         backup, or train anew under another `--name`", path.display()
+    )]
+    AllDamaged {
+        /// The run folder.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with the newest.
+        source: Box<CheckpointError>,
+    },
+    /// The system refused a file operation.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not the one that was saved.
+    #[error(
+        "checkpoint file `{}` is damaged: its SHA-256 is `{found}`, the manifest says `{expected}`",
+        path.display()
+    )]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// Hash in the manifest.
+        expected: String,
+        /// Hash of the file.
+        found: String,
+    },
+    /// The manifest cannot be read.
+    #[error("checkpoint manifest `{}` is not valid", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// The checkpoint was written by a program that this one does not understand.
+    #[error(
+        "checkpoint `{}` has format {found}, this program reads format {expected}: use the rlrun \
+         version that wrote it, `{version}`", path.display()
+    )]
+    Format {
+        /// The step folder.
+        path: PathBuf,
+        /// Format in the manifest.
+        found: u32,
+        /// Format of this program.
+        expected: u32,
+        /// Version in the manifest.
+        version: String,
+    },
+    /// A file of numbers cannot be read.
+    #[error("checkpoint file `{}` is not valid safetensors", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: safetensors::SafeTensorError,
+    },
+    /// A file of numbers holds something that no agent saves.
+    #[error("checkpoint file `{}`: `{name}` has the type {dtype}, expected {expected}", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        name: String,
+        /// Its type.
+        dtype: String,
+        /// The types that are read.
+        expected: &'static str,
+    },
+    /// The checkpoint belongs to another environment.
+    #[error(
+        "checkpoint `{}` was saved for the environment `{found}`, but `env.id` is `{expected}`: \
+         use the run file that it was trained with", path.display()
+    )]
+    OtherEnv {
+        /// The step folder.
+        path: PathBuf,
+        /// Environment in the manifest.
+        found: String,
+        /// Environment of the run.
+        expected: String,
+    },
+    /// The saved numbers do not fit the agent or the environment of the run file.
+    #[error(
+        "checkpoint `{}` does not fit its run file: use the run file that it was trained with",
+        path.display()
+    )]
+    Misfit {
+        /// The step folder.
+        path: PathBuf,
+        /// Which entry does not fit.
+        source: StateError,
+    },
+}

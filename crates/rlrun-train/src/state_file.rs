@@ -1,0 +1,132 @@
+//! Saved state as safetensors bytes and back. Nothing in such a file is ever executed.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use rlrun_core::{State, Value};
+use safetensors::tensor::{Dtype, TensorView, View};
+use safetensors::{SafeTensorError, SafeTensors};
+
+use crate::CheckpointError;
+
+/// A value as a tensor in a file; numbers are stored little-endian.
+struct Entry<'a>(&'a Value, Vec<usize>);
+
+impl View for Entry<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.0 {
+            Value::F32 { .. } => Dtype::F32,
+            Value::F64(_) => Dtype::F64,
+            Value::U64(_) => Dtype::U64,
+            Value::U8(_) => Dtype::U8,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.1
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.0 {
+            Value::F32 { data, .. } => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Value::F64(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Value::U64(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Value::U8(data) => Cow::Borrowed(data),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.1.iter().product::<usize>() * self.dtype().bitsize() / 8
+    }
+}
+
+/// `state` as the bytes of a safetensors file; equal states give equal bytes.
+pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>, SafeTensorError> {
+    let entries = state.0.iter().map(|(name, value)| {
+        let shape = match value {
+            Value::F32 { shape, .. } => shape.clone(),
+            Value::F64(data) => vec![data.len()],
+            Value::U64(data) => vec![data.len()],
+            Value::U8(data) => vec![data.len()],
+        };
+        (name, Entry(value, shape))
+    });
+    safetensors::serialize(entries, None)
+}
+
+/// The state in the bytes of the safetensors file `path`.
+pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<State, CheckpointError> {
+    let invalid = |source| CheckpointError::Tensors { path: path.to_owned(), source };
+    let mut state = State::new();
+    for (name, tensor) in SafeTensors::deserialize(bytes).map_err(invalid)?.iter() {
+        let value = value(&tensor).ok_or_else(|| CheckpointError::Dtype {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            dtype: format!("{:?}", tensor.dtype()),
+            expected: "F32, F64, U64 or U8",
+        })?;
+        state.insert(name, value);
+    }
+    Ok(state)
+}
+
+fn value(tensor: &TensorView<'_>) -> Option<Value> {
+    let bytes = tensor.data();
+    Some(match tensor.dtype() {
+        Dtype::F32 => Value::F32 {
+            shape: tensor.shape().to_vec(),
+            data: words(bytes).map(f32::from_le_bytes).collect(),
+        },
+        Dtype::F64 => Value::F64(words(bytes).map(f64::from_le_bytes).collect()),
+        Dtype::U64 => Value::U64(words(bytes).map(u64::from_le_bytes).collect()),
+        Dtype::U8 => Value::U8(bytes.to_vec()),
+        _ => return None,
+    })
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks().0.iter().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> State {
+        let mut state = State::new();
+        state.insert_f32("policy.0.weight", &[2, 2], &[1.0, -0.0, f32::MIN_POSITIVE, f32::NAN]);
+        state.insert_f32("empty", &[0, 4], &[]);
+        state.insert_f64("returns", [0.1, 1e300]);
+        state.insert_u64("position", [u64::MAX, 3]);
+        state.insert_bools("flags", &[true, false, true]);
+        state
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back_bit_for_bit() {
+        let bytes = to_bytes(&sample()).unwrap();
+        let restored = from_bytes(&bytes, Path::new("x")).unwrap();
+        assert_eq!(to_bytes(&restored).unwrap(), bytes);
+        assert_eq!(format!("{restored:?}"), format!("{:?}", sample()));
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_that_names_it() {
+        let bytes = to_bytes(&sample()).unwrap();
+        for length in [0, 7, 8, 40, bytes.len() - 1] {
+            let error = from_bytes(&bytes[..length], Path::new("a.safetensors")).unwrap_err();
+            assert!(error.to_string().contains("`a.safetensors` is not valid"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_type_is_named() {
+        let view = TensorView::new(Dtype::BF16, vec![1], &[0, 0]).unwrap();
+        let bytes = safetensors::serialize([("w", view)], None).unwrap();
+        let error = from_bytes(&bytes, Path::new("a")).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "checkpoint file `a`: `w` has the type BF16, expected F32, F64, U64 or U8"
+        );
+    }
+}

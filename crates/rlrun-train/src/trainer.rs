@@ -1,0 +1,327 @@
+//! The training loop: act, step, observe, update; and what is due in between.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rlrun_agents::{Agent, Metrics, Transition};
+use rlrun_core::{State, StateError};
+use rlrun_env::{Actions, EpisodeStats, VecEnv};
+use rlrun_tensor::{Tensor, inference_mode, phase};
+use tracing::info;
+
+use crate::episodes::EpisodeWindow;
+use crate::logger::{Logger, Record};
+use crate::seeds::{evaluation_seed, training_seed};
+use crate::{Checkpoint, CheckpointError, Evaluation, RunDir, TrainConfig, TrainError, evaluate};
+
+/// Trains an agent. [`Trainer::run`] is nothing but [`Trainer::step`] in a loop: what other
+/// libraries do in callbacks is ordinary code in a loop of your own.
+///
+/// ```no_run
+/// # fn example(mut trainer: rlrun_train::Trainer) -> Result<(), rlrun_train::TrainError> {
+/// while !trainer.is_done() {
+///     let report = trainer.step()?;
+///     if report.evaluation.is_some_and(|scored| scored.evaluation.mean_reward >= 475.0) {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer {
+    /// What learns.
+    pub agent: Box<dyn Agent>,
+    /// What it learns on.
+    pub envs: Box<dyn VecEnv>,
+    /// What it is evaluated on.
+    pub eval_envs: Box<dyn VecEnv>,
+    /// Where the numbers go.
+    pub logger: Logger,
+    config: TrainConfig,
+    seed: u64,
+    run_dir: Option<RunDir>,
+    step: u64,
+    updates: u64,
+    best: Option<Best>,
+    episodes: EpisodeWindow,
+    obs: Vec<f32>,
+    actions: Actions,
+    started: (Instant, u64),
+}
+
+/// The checkpoint that `best` points to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Best {
+    step: u64,
+    score: f64,
+}
+
+/// What one vector step brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepReport {
+    /// Training episodes that finished.
+    pub finished: Vec<EpisodeStats>,
+    /// Metrics of the update, if the agent learnt.
+    pub update: Option<Metrics>,
+    /// The evaluation, if one was due.
+    pub evaluation: Option<ScoredEvaluation>,
+    /// The checkpoint's folder, if one was written.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// An evaluation during training, and whether it is the best so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredEvaluation {
+    /// The evaluation.
+    pub evaluation: Evaluation,
+    /// Mean return on fresh seeds, if the evaluation beat the best so far: picking the highest of
+    /// many noisy scores would favour lucky ones.
+    pub rescored: Option<f64>,
+    /// Whether the fresh score beats the best so far too.
+    pub is_best: bool,
+}
+
+impl Trainer {
+    /// A trainer at step 0, without a run folder. The environments are reset: those of training
+    /// with [`training_seed`]`(seed)`.
+    ///
+    /// # Errors
+    /// [`TrainError::Config`] if a setting breaks a rule.
+    pub fn new(
+        agent: Box<dyn Agent>,
+        mut envs: Box<dyn VecEnv>,
+        eval_envs: Box<dyn VecEnv>,
+        seed: u64,
+        config: TrainConfig,
+    ) -> Result<Trainer, TrainError> {
+        config.check(envs.num_envs())?;
+        envs.reset(training_seed(seed));
+        Ok(Trainer {
+            obs: envs.obs().to_vec(),
+            actions: Actions::zeros(&envs.spec().action_space, envs.num_envs()),
+            episodes: EpisodeWindow::new(config.stats_window_size),
+            logger: Logger::default(),
+            run_dir: None,
+            step: 0,
+            updates: 0,
+            best: None,
+            started: (Instant::now(), 0),
+            agent,
+            envs,
+            eval_envs,
+            config,
+            seed,
+        })
+    }
+
+    /// Writes logs and checkpoints to `run_dir` from now on. If it holds a checkpoint, training
+    /// goes on from the newest valid one, and the logs are cut back to it.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the checkpoints are damaged or belong to another run;
+    /// [`TrainError::Config`] if the budget lies below the checkpoint's step.
+    pub fn attach(&mut self, run_dir: RunDir) -> Result<(), TrainError> {
+        let env = self.envs.spec().id.clone();
+        let logs = match run_dir.newest()? {
+            Some(checkpoint) => {
+                self.load(&run_dir, &checkpoint)?;
+                run_dir.rewind(Some(self.step), self.best.map(|best| best.step))?;
+                checkpoint.trainer.child("logger.logs")
+            }
+            None => {
+                run_dir.rewind(None, None)?;
+                State::new()
+            }
+        };
+        self.logger.open(run_dir.path(), &env, &logs)?;
+        self.run_dir = Some(run_dir);
+        Ok(())
+    }
+
+    /// Environment steps taken.
+    pub fn timesteps(&self) -> u64 {
+        self.step
+    }
+
+    /// Environment steps to take in all.
+    pub fn total_timesteps(&self) -> u64 {
+        self.config.total_timesteps
+    }
+
+    /// Whether the budget is used up.
+    pub fn is_done(&self) -> bool {
+        self.step >= self.config.total_timesteps
+    }
+
+    /// Trains until the budget is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn run(&mut self) -> Result<(), TrainError> {
+        while !self.is_done() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Takes one step in every environment, lets the agent learn, and logs, evaluates and saves
+    /// what is due.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the agent diverges, an action is refused, or a file cannot be written.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        let before = self.step;
+        let finished = self.interact()?;
+        let update = phase("update", || self.agent.update())?;
+        if let Some(metrics) = &update {
+            self.updates += 1;
+            self.logger.record_all(metrics);
+        }
+        for episode in &finished {
+            self.logger.write(&Record::Episode(episode))?;
+        }
+        let evaluation = self.evaluation_if_due(before)?;
+        if evaluation.is_some() || self.is_due(before, self.config.log_freq) {
+            self.log()?;
+        }
+        let is_best = evaluation.as_ref().is_some_and(|scored| scored.is_best);
+        let save = is_best || self.is_due(before, self.config.save_freq);
+        let checkpoint = if save { self.save()? } else { None };
+        Ok(StepReport { finished, update, evaluation, checkpoint })
+    }
+
+    /// Evaluates the policy of this moment on `train.n_eval_episodes` episodes.
+    ///
+    /// # Errors
+    /// [`TrainError::Env`] if the policy acts outside the action space.
+    pub fn evaluate(&mut self) -> Result<Evaluation, TrainError> {
+        self.evaluate_on(self.config.n_eval_episodes, evaluation_seed(self.seed, 2 * self.step))
+    }
+
+    /// Everything that a run needs to go on from here.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            step: self.step,
+            env: self.envs.spec().id.clone(),
+            agent: self.agent.state(),
+            envs: self.envs.state(),
+            trainer: self.state(),
+        }
+    }
+
+    fn interact(&mut self) -> Result<Vec<EpisodeStats>, TrainError> {
+        let shape = [self.envs.num_envs(), self.envs.spec().observation_space.dim()];
+        self.obs.copy_from_slice(self.envs.obs());
+        phase("rollout", || {
+            inference_mode(|| {
+                let obs = Tensor::from_slice(&self.obs, shape);
+                self.agent.act(&obs, &mut self.actions);
+            });
+        });
+        let step = self.envs.step(&self.actions)?;
+        self.agent.observe(&Transition { obs: &self.obs, actions: &self.actions, step });
+        self.step += step.rewards.len() as u64;
+        step.finished.iter().for_each(|episode| self.episodes.push(episode));
+        Ok(step.finished.clone())
+    }
+
+    /// Whether a period ended in the vector step that began at `before`, or the whole run. 0: never
+    /// before the end.
+    fn is_due(&self, before: u64, period: u64) -> bool {
+        self.is_done() || (period > 0 && before / period != self.step / period)
+    }
+
+    fn evaluation_if_due(&mut self, before: u64) -> Result<Option<ScoredEvaluation>, TrainError> {
+        if self.config.n_eval_episodes == 0 || !self.is_due(before, self.config.eval_freq) {
+            return Ok(None);
+        }
+        let evaluation = self.evaluate()?;
+        let beats = |score: f64, best: Option<Best>| best.is_none_or(|best| score > best.score);
+        let mut rescored = None;
+        if beats(evaluation.mean_reward, self.best) {
+            let seed = evaluation_seed(self.seed, 2 * self.step + 1);
+            let fresh = self.evaluate_on(self.config.n_rescore_episodes, seed)?;
+            rescored = Some(fresh.mean_reward);
+        }
+        let is_best = rescored.is_some_and(|score| beats(score, self.best));
+        if let Some(score) = rescored.filter(|_| is_best) {
+            self.best = Some(Best { step: self.step, score });
+        }
+        self.logger.record("eval/mean_reward", evaluation.mean_reward);
+        self.logger.record("eval/mean_ep_length", evaluation.mean_length);
+        let scored = ScoredEvaluation { evaluation, rescored, is_best };
+        self.logger.write(&Record::Evaluation { step: self.step, evaluation: &scored })?;
+        Ok(Some(scored))
+    }
+
+    fn evaluate_on(&mut self, episodes: usize, seed: u64) -> Result<Evaluation, TrainError> {
+        Ok(evaluate(self.agent.policy(), self.eval_envs.as_mut(), episodes, seed)?)
+    }
+
+    fn log(&mut self) -> Result<(), TrainError> {
+        if let Some((reward, length)) = self.episodes.means() {
+            self.logger.record("rollout/ep_rew_mean", reward);
+            self.logger.record("rollout/ep_len_mean", length);
+        }
+        let (since, from) = self.started;
+        let seconds = since.elapsed().as_secs_f64();
+        self.logger.record("time/episodes", self.episodes.finished() as f64);
+        self.logger.record("time/fps", ((self.step - from) as f64 / seconds).round());
+        self.logger.record("time/iterations", self.updates as f64);
+        self.logger.record("time/time_elapsed", (seconds * 1e3).round() / 1e3);
+        self.logger.record("time/total_timesteps", self.step as f64);
+        self.logger.dump(self.step)
+    }
+
+    fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
+        self.logger.flush()?;
+        let Some(run_dir) = &self.run_dir else { return Ok(None) };
+        let best = self.best.map(|best| best.step);
+        let folder = run_dir.save(&self.checkpoint(), best, self.config.keep_checkpoints)?;
+        Ok(Some(folder))
+    }
+
+    fn state(&self) -> State {
+        let mut state = State::new();
+        state.insert_u64("updates", [self.updates]);
+        if let Some(best) = self.best {
+            state.insert_u64("best.step", [best.step]);
+            state.insert_f64("best.score", [best.score]);
+        }
+        state.insert_child("episodes", self.episodes.state());
+        state.insert_child("logger", self.logger.state());
+        state
+    }
+
+    fn load(&mut self, run_dir: &RunDir, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let path = run_dir.path().join(Checkpoint::folder_name(checkpoint.step));
+        checkpoint.check_env(&self.envs.spec().id, &path)?;
+        if checkpoint.step > self.config.total_timesteps {
+            let rule =
+                format!("the run has reached step {} already; use at least that", checkpoint.step);
+            let value = self.config.total_timesteps.to_string();
+            return Err(TrainError::Config { key: "train.total_timesteps", value, rule });
+        }
+        let misfit = |source| CheckpointError::Misfit { path: path.clone(), source };
+        self.load_state(checkpoint).map_err(misfit)?;
+        info!("continuing at step {} of {}", self.step, self.config.total_timesteps);
+        Ok(())
+    }
+
+    fn load_state(&mut self, checkpoint: &Checkpoint) -> Result<(), StateError> {
+        self.agent.load_state(&checkpoint.agent)?;
+        self.envs.load_state(&checkpoint.envs)?;
+        let state = &checkpoint.trainer;
+        self.updates = state.counter("updates")?;
+        let best = state.child("best");
+        if !best.0.is_empty() {
+            let score = best.f64("score")?.first().copied().unwrap_or(f64::NAN);
+            self.best = Some(Best { step: best.counter("step")?, score });
+        }
+        self.episodes.load_state(&state.child("episodes"))?;
+        self.logger.load_row(&state.child("logger"))?;
+        self.step = checkpoint.step;
+        self.started = (Instant::now(), self.step);
+        Ok(())
+    }
+}
