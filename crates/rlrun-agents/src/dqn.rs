@@ -96,7 +96,7 @@ impl AgentConfig for DqnConfig {
             return Err(AgentError::ActionSpace {
                 algorithm: "dqn",
                 env: context.spec.id.clone(),
-                found: format!("{:?}", context.spec.action_space),
+                found: context.spec.action_space.to_string(),
                 needed: "a Discrete action space; `ppo` also takes a Box".to_owned(),
             });
         };

@@ -199,7 +199,7 @@ impl Ppo {
             AgentError::ActionSpace {
                 algorithm: "ppo",
                 env: spec.id.clone(),
-                found: format!("{:?}", spec.action_space),
+                found: spec.action_space.to_string(),
                 needed: "a Discrete or a Box action space".to_owned(),
             }
         })?;

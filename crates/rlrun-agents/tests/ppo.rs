@@ -1,0 +1,208 @@
+//! What is special to PPO: the clipped objective, its metrics, time limits, continuous actions.
+
+#![allow(clippy::unwrap_used)]
+
+use rlrun_agents::schedule::Schedule;
+use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, Metrics, PpoConfig, Transition};
+use rlrun_env::{Actions, BoxSpace, EnvSpec, Space, StepBatch};
+use rlrun_tensor::{Tensor, inference_mode};
+
+fn spec(action_space: Space) -> EnvSpec {
+    EnvSpec {
+        id: "Test-v0".to_owned(),
+        observation_space: Space::Box(BoxSpace { low: vec![-1.0], high: vec![1.0] }),
+        action_space,
+        max_episode_steps: None,
+        reward_threshold: None,
+    }
+}
+
+fn context(spec: &EnvSpec) -> AgentContext<'_> {
+    AgentContext { spec, n_envs: 2, total_timesteps: 1000, seed: 1 }
+}
+
+/// A rollout of 16 steps, updated in one minibatch.
+fn config() -> PpoConfig {
+    PpoConfig { n_steps: 8, batch_size: 16, n_epochs: 1, ..PpoConfig::default() }
+}
+
+fn values(agent: &dyn Agent, obs: &[f32]) -> Vec<f32> {
+    let obs = || Tensor::from_slice(obs, [obs.len(), 1]);
+    inference_mode(|| agent.policy().values(&obs())).unwrap()
+}
+
+/// One rollout in which the reward of an action is `reward(action)` and each step ends its episode.
+fn bandit(agent: &mut dyn Agent, reward: fn(usize) -> f64) -> Result<Metrics, AgentError> {
+    let obs = [0.5, -0.5];
+    let mut actions = Actions::Discrete(Vec::new());
+    loop {
+        inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
+        let Actions::Discrete(choices) = &actions else { panic!("{actions:?}") };
+        let step = StepBatch {
+            next_obs: vec![0.0; 2],
+            rewards: choices.iter().map(|&choice| reward(choice)).collect(),
+            terminated: vec![true; 2],
+            truncated: vec![false; 2],
+            finished: Vec::new(),
+        };
+        agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
+        if let Some(metrics) = agent.update()? {
+            return Ok(metrics);
+        }
+    }
+}
+
+fn build(config: PpoConfig) -> Box<dyn Agent> {
+    let spec = spec(Space::Discrete(2));
+    config.build(&context(&spec)).unwrap()
+}
+
+fn metric(metrics: &Metrics, tag: &str) -> f64 {
+    metrics.get(tag).unwrap_or_else(|| panic!("no {tag} in {metrics:?}"))
+}
+
+fn assert_close(found: f64, expected: f64, what: &str) {
+    assert!((found - expected).abs() < 1e-5, "{what} is {found}, expected {expected}");
+}
+
+#[test]
+fn the_first_minibatch_has_the_losses_worked_out_by_hand() {
+    let mut agent = build(PpoConfig { normalize_advantage: false, ..config() });
+    // Every return is 3 and every value v(s): Â = 3 - v.
+    let advantages = values(&*agent, &[0.5, -0.5]).into_iter().map(|v| 3.0 - f64::from(v));
+    let advantages: Vec<f64> = advantages.collect();
+    let metrics = bandit(&mut *agent, |_| 3.0).unwrap();
+    let mean = advantages.iter().sum::<f64>() / 2.0;
+    let mean_square = advantages.iter().map(|a| a * a).sum::<f64>() / 2.0;
+    assert_close(metric(&metrics, "train/policy_gradient_loss"), -mean, "policy loss");
+    assert_close(metric(&metrics, "train/value_loss"), mean_square, "value loss");
+    assert_close(metric(&metrics, "train/loss"), -mean + 0.5 * mean_square, "loss");
+    assert_close(metric(&metrics, "train/approx_kl"), 0.0, "approx_kl");
+    assert_close(metric(&metrics, "train/clip_fraction"), 0.0, "clip_fraction");
+    // The last layer of the actor starts with gain 0.01: nearly uniform over two actions.
+    let entropy = metric(&metrics, "train/entropy_loss");
+    assert!((entropy + 2.0_f64.ln()).abs() < 1e-3, "entropy_loss {entropy}");
+    assert!(metric(&metrics, "train/explained_variance").is_nan(), "all returns are equal");
+    assert_eq!(metric(&metrics, "train/n_updates"), 1.0);
+}
+
+#[test]
+fn the_clip_range_bounds_how_far_one_rollout_moves_the_policy() {
+    let kl = |clip_range: f64| {
+        let clip_range = Schedule::Constant(clip_range);
+        let learning_rate = Schedule::Constant(3e-3);
+        let mut agent = build(PpoConfig { clip_range, learning_rate, n_epochs: 40, ..config() });
+        let metrics = bandit(&mut *agent, |action| action as f64).unwrap();
+        (metric(&metrics, "train/approx_kl"), metric(&metrics, "train/clip_fraction"))
+    };
+    let ((clipped, fraction), (free, none)) = (kl(0.1), kl(1e6));
+    assert!(clipped < 0.02 && fraction > 0.5, "approx_kl {clipped}, clip_fraction {fraction}");
+    assert!(free > 0.2 && none == 0.0, "approx_kl {free}, clip_fraction {none}");
+}
+
+#[test]
+fn the_value_clip_range_bounds_how_far_one_rollout_moves_the_value() {
+    let moved = |clip_range_vf: Option<Schedule>| {
+        let learning_rate = Schedule::Constant(3e-3);
+        let mut agent = build(PpoConfig { clip_range_vf, learning_rate, n_epochs: 60, ..config() });
+        let before = values(&*agent, &[0.5])[0];
+        bandit(&mut *agent, |_| 10.0).unwrap();
+        values(&*agent, &[0.5])[0] - before
+    };
+    let (clipped, free) = (moved(Some(Schedule::Constant(0.1))), moved(None));
+    assert!((0.1..1.0).contains(&clipped), "moved by {clipped}");
+    assert!(free > 2.0, "moved by {free}");
+}
+
+#[test]
+fn a_divergence_above_the_target_stops_the_updates_of_a_rollout() {
+    let learning_rate = Schedule::Constant(1e-2);
+    let target_kl = Some(1e-4);
+    let mut agent = build(PpoConfig { target_kl, learning_rate, n_epochs: 10, ..config() });
+    let metrics = bandit(&mut *agent, |action| action as f64).unwrap();
+    assert_eq!(metric(&metrics, "train/n_updates"), 2.0, "the second epoch sees the first step");
+    assert!(metric(&metrics, "train/approx_kl") > 1.5e-4);
+}
+
+#[test]
+fn linear_schedules_fall_with_the_steps_observed() {
+    let learning_rate = Schedule::Linear(1e-3);
+    let clip_range = Schedule::Linear(0.2);
+    let mut agent = build(PpoConfig { learning_rate, clip_range, ..config() });
+    bandit(&mut *agent, |_| 1.0).unwrap();
+    let metrics = bandit(&mut *agent, |_| 1.0).unwrap();
+    // 32 of 1000 steps.
+    assert_close(metric(&metrics, "train/learning_rate"), 0.968e-3, "learning_rate");
+    assert_close(metric(&metrics, "train/clip_range"), 0.1936, "clip_range");
+}
+
+#[test]
+fn continuous_actions_reach_the_environment_within_their_bounds() {
+    let spec = spec(Space::Box(BoxSpace { low: vec![-1.0, 0.0], high: vec![1.0, 0.5] }));
+    let mut agent = PpoConfig { log_std_init: 2.0, ..config() }.build(&context(&spec)).unwrap();
+    let obs = [0.1, 0.2];
+    let mut actions = Actions::Discrete(Vec::new());
+    let metrics = loop {
+        inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
+        let Actions::Continuous { values, dim: 2 } = &actions else { panic!("{actions:?}") };
+        assert!(values.chunks(2).all(|a| a[0].abs() <= 1.0 && (0.0..=0.5).contains(&a[1])));
+        let step = StepBatch { rewards: vec![1.0; 2], ..StepBatch::new(2, 1) };
+        agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
+        if let Some(metrics) = agent.update().unwrap() {
+            break metrics;
+        }
+    };
+    // The density is that of the actions as drawn: the first minibatch has ratio 1.
+    assert_close(metric(&metrics, "train/approx_kl"), 0.0, "approx_kl");
+    let std = metric(&metrics, "train/std");
+    assert!((std - 2.0_f64.exp()).abs() < 0.01, "std {std}");
+    // Σ over two components of ½ + ½ log 2π + 2.
+    let entropy = 1.0 + (2.0 * std::f64::consts::PI).ln() + 4.0;
+    assert_close(metric(&metrics, "train/entropy_loss"), -entropy, "entropy_loss");
+}
+
+#[test]
+fn a_reward_that_is_not_a_number_stops_before_it_reaches_the_parameters() {
+    let mut agent = build(config());
+    let before = agent.state().child("net");
+    let error = bandit(&mut *agent, |_| f64::NAN).unwrap_err();
+    assert!(error.to_string().starts_with("the loss is `NaN` in update 0: "), "{error}");
+    assert_eq!(agent.state().child("net"), before);
+}
+
+#[test]
+fn settings_out_of_range_are_named_with_their_rule() {
+    let message = |config: PpoConfig| {
+        let spec = spec(Space::Discrete(2));
+        config.build(&context(&spec)).err().map(|error| error.to_string()).unwrap()
+    };
+    let with = |change: fn(&mut PpoConfig)| {
+        let mut config = config();
+        change(&mut config);
+        message(config)
+    };
+    for (found, expected) in [
+        (
+            with(|c| c.batch_size = 7),
+            "`agent.batch_size` is `7`: does not divide n_envs * n_steps = 16",
+        ),
+        (with(|c| c.batch_size = 0), "`agent.batch_size` is `0`: must be at least 1"),
+        (
+            with(|c| c.batch_size = 1),
+            "`agent.batch_size` is `1`: must be at least 2 while `agent.normalize_advantage` is true",
+        ),
+        (with(|c| c.gamma = 1.5), "`agent.gamma` is `1.5`: must be between 0 and 1"),
+        (with(|c| c.gae_lambda = f64::NAN), "`agent.gae_lambda` is `NaN`: must be between 0 and 1"),
+        (
+            with(|c| c.learning_rate = Schedule::Linear(0.0)),
+            "`agent.learning_rate` is `lin_0`: must start above 0",
+        ),
+        (with(|c| c.target_kl = Some(-1.0)), "`agent.target_kl` is `-1`: must be above 0"),
+        (
+            with(|c| c.net_arch = vec![64, 0]),
+            "`agent.net_arch` is `[64, 0]`: must list widths of at least 1",
+        ),
+    ] {
+        assert_eq!(found, expected);
+    }
+}
