@@ -1,6 +1,11 @@
 //! The classic-control tasks, and what they have in common.
 
+mod acrobot;
 mod cartpole;
+mod libm;
+mod mountain_car;
+mod mountain_car_continuous;
+mod pendulum;
 mod single;
 
 use rlrun_core::NumpyRng;
@@ -8,7 +13,11 @@ use rlrun_env::{Action, Space, Step};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use acrobot::{Acrobot, AcrobotArgs, BookOrNips};
 pub use cartpole::{CartPole, CartPoleArgs, Integrator};
+pub use mountain_car::{MountainCar, MountainCarArgs};
+pub use mountain_car_continuous::{MountainCarContinuous, MountainCarContinuousArgs};
+pub use pendulum::{Pendulum, PendulumArgs, PendulumReset};
 pub use single::ClassicEnv;
 
 /// The equations of one task. Seeding, checks, saving and time limits are [`ClassicEnv`]'s.
@@ -69,10 +78,26 @@ fn check_positive(args: &[(&str, f64)]) -> Result<(), String> {
     }
 }
 
+/// Refuses numbers that are not finite.
+fn check_finite(args: &[(&str, f64)]) -> Result<(), String> {
+    match args.iter().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((name, value)) => Err(format!("`{name} = {value}` is not a finite number")),
+    }
+}
+
 /// The choice of a discrete action that has been checked.
 fn choice(action: Action<'_>) -> usize {
     match action {
         Action::Discrete(choice) => choice,
         _ => 0,
+    }
+}
+
+/// The number of a one-dimensional action that has been checked.
+fn force_of(action: Action<'_>) -> f32 {
+    match action {
+        Action::Continuous(&[force]) => force,
+        _ => 0.0,
     }
 }

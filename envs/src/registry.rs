@@ -2,12 +2,18 @@
 
 use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv};
 
-use crate::classic_control::{CartPole, ClassicEnv, Task};
+use crate::classic_control::{
+    Acrobot, CartPole, ClassicEnv, MountainCar, MountainCarContinuous, Pendulum, Task,
+};
 
 /// Every environment of this crate.
 pub const ENVS: &[EnvEntry] = &[
     EnvEntry::new::<CartPole>("CartPole-v0", 200, Some(195.0)),
     EnvEntry::new::<CartPole>("CartPole-v1", 500, Some(475.0)),
+    EnvEntry::new::<MountainCar>("MountainCar-v0", 200, Some(-110.0)),
+    EnvEntry::new::<MountainCarContinuous>("MountainCarContinuous-v0", 999, Some(90.0)),
+    EnvEntry::new::<Acrobot>("Acrobot-v1", 500, Some(-100.0)),
+    EnvEntry::new::<Pendulum>("Pendulum-v1", 200, None),
 ];
 
 type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;

@@ -1,0 +1,161 @@
+//! Pendulum: swing a pendulum up and hold it there with a torque that cannot lift it directly.
+//!
+//! | observation | bounds | unit |
+//! |---|---|---|
+//! | 0, 1 cosine and sine of the angle, 0 is upright | ±1 | |
+//! | 2 angular velocity | ±8 | rad/s |
+//!
+//! Action: the torque, clipped to ±2 N m. Reward: -(θ² + 0.1 θ'² + 0.001 u²) of the state before the
+//! step, with θ brought into ±π and u the clipped torque. Start: θ uniform in ±π, θ' uniform in
+//! ±1. The episode never ends by itself; it is truncated after 200 steps. Version 1, Gymnasium 1.4.
+
+use std::f64::consts::PI;
+
+use rlrun_core::NumpyRng;
+use rlrun_env::{Action, BoxSpace, Space, Step};
+use serde::{Deserialize, Serialize};
+
+use super::libm::{square, square_f32};
+use super::{Task, check_finite, check_positive, force_of};
+
+/// Largest sizes of the first state, Gymnasium's `reset(options={"x_init": …, "y_init": …})`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PendulumReset {
+    /// Largest size of the first angle, rad.
+    pub x_init: f64,
+    /// Largest size of the first angular velocity, rad/s.
+    pub y_init: f64,
+}
+
+impl Default for PendulumReset {
+    fn default() -> PendulumReset {
+        PendulumReset { x_init: PI, y_init: 1.0 }
+    }
+}
+
+/// Arguments of Pendulum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PendulumArgs {
+    /// Gravitational acceleration, m/s².
+    pub g: f64,
+    /// Largest angular velocity, rad/s.
+    pub max_speed: f64,
+    /// Largest torque, N m.
+    pub max_torque: f64,
+    /// Time between two states, s.
+    pub dt: f64,
+    /// Mass, kg.
+    pub m: f64,
+    /// Length, m.
+    pub l: f64,
+    /// Bounds of the first state.
+    pub reset: PendulumReset,
+}
+
+impl Default for PendulumArgs {
+    fn default() -> PendulumArgs {
+        PendulumArgs {
+            g: 10.0,
+            max_speed: 8.0,
+            max_torque: 2.0,
+            dt: 0.05,
+            m: 1.0,
+            l: 1.0,
+            reset: PendulumReset::default(),
+        }
+    }
+}
+
+/// The equations of Pendulum.
+#[derive(Clone, Debug)]
+pub struct Pendulum {
+    args: PendulumArgs,
+    /// 3g / 2l.
+    weight: f64,
+    /// 3 / ml², in the precision of the torque.
+    leverage: f32,
+}
+
+impl Pendulum {
+    /// Angle and velocity after one step, from the clipped torque and the sine of the angle:
+    /// velocity first, then the angle with the new velocity.
+    #[inline(always)]
+    fn advance(&self, [angle, velocity]: [f64; 2], torque: f32, sin: f64) -> [f64; 2] {
+        let PendulumArgs { dt, max_speed, .. } = self.args;
+        let acceleration = self.weight * sin + f64::from(self.leverage * torque);
+        let velocity = (velocity + acceleration * dt).max(-max_speed).min(max_speed);
+        [angle + velocity * dt, velocity]
+    }
+
+    /// The reward, from the squares of the angle, the velocity and the torque.
+    #[inline(always)]
+    fn reward(angle_squared: f64, velocity_squared: f64, torque_squared: f32) -> f64 {
+        -(angle_squared + 0.1 * velocity_squared + f64::from(0.001 * torque_squared))
+    }
+
+    #[inline(always)]
+    fn clip(&self, torque: f32) -> f32 {
+        let limit = self.args.max_torque as f32;
+        torque.max(-limit).min(limit)
+    }
+}
+
+/// Brings an angle into [-π, π).
+fn normalized(angle: f64) -> f64 {
+    (angle + PI).rem_euclid(2.0 * PI) - PI
+}
+
+impl Task for Pendulum {
+    type Args = PendulumArgs;
+    /// Angle and angular velocity.
+    type State = [f64; 2];
+
+    fn new(args: PendulumArgs) -> Result<Pendulum, String> {
+        check_finite(&[("g", args.g)])?;
+        check_positive(&[
+            ("max_speed", args.max_speed),
+            ("max_torque", args.max_torque),
+            ("dt", args.dt),
+            ("m", args.m),
+            ("l", args.l),
+        ])?;
+        let PendulumReset { x_init, y_init } = args.reset;
+        match [("reset.x_init", x_init), ("reset.y_init", y_init)]
+            .iter()
+            .find(|(_, size)| !(size.is_finite() && *size >= 0.0))
+        {
+            Some((name, size)) => Err(format!("`{name} = {size}` is not a size")),
+            None => Ok(Pendulum {
+                weight: 3.0 * args.g / (2.0 * args.l),
+                leverage: (3.0 / (args.m * square(args.l))) as f32,
+                args,
+            }),
+        }
+    }
+
+    fn spaces(&self) -> (Space, Space) {
+        let observations = BoxSpace::symmetric(&[1.0, 1.0, self.args.max_speed as f32]);
+        let torques = BoxSpace::symmetric(&[self.args.max_torque as f32]);
+        (Space::Box(observations), Space::Box(torques))
+    }
+
+    fn reset(&self, rng: &mut NumpyRng) -> [f64; 2] {
+        let PendulumReset { x_init, y_init } = self.args.reset;
+        [rng.uniform(-x_init, x_init), rng.uniform(-y_init, y_init)]
+    }
+
+    fn step(&self, state: &mut [f64; 2], action: Action<'_>) -> Step {
+        let torque = self.clip(force_of(action));
+        let [angle, velocity] = *state;
+        *state = self.advance(*state, torque, angle.sin());
+        let squares = (square(normalized(angle)), square(velocity), square_f32(torque));
+        Step { reward: Pendulum::reward(squares.0, squares.1, squares.2), terminated: false }
+    }
+
+    fn observe(&self, state: &[f64; 2], obs: &mut [f32]) {
+        let [angle, velocity] = *state;
+        obs.copy_from_slice(&[angle.cos() as f32, angle.sin() as f32, velocity as f32]);
+    }
+}
