@@ -1,0 +1,164 @@
+//! A run: what a run file describes, ready to be trained.
+
+use std::path::Path;
+
+use rlrun_agents::{Agent, AgentContext};
+use rlrun_env::{EnvSpec, VecEnv};
+use rlrun_train::{RunDir, TrainConfig, Trainer};
+
+use crate::run_file::{EnvConfig, Parsed};
+use crate::{Algorithm, ConfigError, Environment, overrides};
+
+/// Most environments that an evaluation steps together; more episodes are played one after another.
+const MAX_EVAL_ENVS: usize = 128;
+
+/// What a run file describes.
+pub struct Run {
+    parsed: Parsed,
+    environment: Environment,
+}
+
+impl Run {
+    /// Reads a run file. `environments` are your own, beside the library's.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming line, key, value and what was expected.
+    pub fn load(
+        text: &str,
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<Run, ConfigError> {
+        Run::load_with(text, &[], algorithms, environments)
+    }
+
+    /// Reads a run file with overrides such as `agent.gamma=0.98`, as `rlrun train --set`.
+    ///
+    /// # Errors
+    /// As [`Run::load`], and [`ConfigError::Override`] if an override is to blame.
+    pub fn load_with(
+        text: &str,
+        overrides: &[String],
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<Run, ConfigError> {
+        let parsed = overrides::load(text, overrides, algorithms)?;
+        let environment = Environment::find(&parsed.env.id, environments)?;
+        if parsed.env.n_envs == 0 {
+            let (value, rule) = ("0".to_owned(), "use at least 1".to_owned());
+            return Err(ConfigError::Value { key: "env.n_envs", value, rule });
+        }
+        Ok(Run { parsed, environment })
+    }
+
+    /// Name of the algorithm.
+    pub fn algorithm(&self) -> &str {
+        &self.parsed.algorithm
+    }
+
+    /// Seed of every random stream.
+    pub fn seed(&self) -> u64 {
+        self.parsed.seed
+    }
+
+    /// The `[env]` table.
+    pub fn env(&self) -> &EnvConfig {
+        &self.parsed.env
+    }
+
+    /// The `[train]` table.
+    pub fn train(&self) -> &TrainConfig {
+        &self.parsed.train
+    }
+
+    /// The run file with every key written out; itself a valid run file.
+    pub fn resolved(&self) -> &str {
+        &self.parsed.resolved
+    }
+
+    /// What the run's folder is called unless told otherwise: `CartPole-v1__ppo__1`.
+    pub fn name(&self) -> String {
+        format!("{}__{}__{}", self.parsed.env.id, self.parsed.algorithm, self.parsed.seed)
+    }
+
+    /// `n_envs` environments of the run that step together.
+    ///
+    /// # Errors
+    /// [`ConfigError::Env`] if `env.args` do not fit.
+    pub fn make_envs(&self, n_envs: usize) -> Result<Box<dyn VecEnv>, ConfigError> {
+        Ok(self.environment.make_vec(n_envs, &self.parsed.env.args)?)
+    }
+
+    /// Environments to evaluate `episodes` episodes on.
+    ///
+    /// # Errors
+    /// As [`Run::make_envs`].
+    pub fn make_eval_envs(&self, episodes: usize) -> Result<Box<dyn VecEnv>, ConfigError> {
+        self.make_envs(episodes.clamp(1, MAX_EVAL_ENVS))
+    }
+
+    /// The agent, untrained.
+    ///
+    /// # Errors
+    /// [`ConfigError::Agent`] if its settings do not fit each other or `spec`.
+    pub fn into_agent(self, spec: &EnvSpec) -> Result<Box<dyn Agent>, ConfigError> {
+        let context = AgentContext {
+            spec,
+            n_envs: self.parsed.env.n_envs,
+            total_timesteps: self.parsed.train.total_timesteps,
+            seed: self.parsed.seed,
+        };
+        Ok((self.parsed.build)(&context)?)
+    }
+
+    /// A trainer that writes no files.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the settings do not fit each other or the environment.
+    pub fn into_trainer(self) -> Result<Trainer, ConfigError> {
+        self.parsed.train.check(self.parsed.env.n_envs)?;
+        let envs = self.make_envs(self.parsed.env.n_envs)?;
+        let eval_envs = self.make_eval_envs(self.parsed.train.n_eval_episodes)?;
+        let (seed, train) = (self.parsed.seed, self.parsed.train.clone());
+        let agent = self.into_agent(envs.spec())?;
+        Ok(Trainer::new(agent, envs, eval_envs, seed, train)?)
+    }
+
+    /// A trainer that writes logs and checkpoints into the new folder `dir`.
+    ///
+    /// # Errors
+    /// As [`Run::into_trainer`], and [`ConfigError::Train`] if the folder exists already or cannot
+    /// be made.
+    pub fn create(self, dir: &Path) -> Result<Trainer, ConfigError> {
+        let resolved = self.parsed.resolved.clone();
+        let mut trainer = self.into_trainer()?;
+        trainer.attach(RunDir::create(dir, &resolved)?)?;
+        Ok(trainer)
+    }
+
+    /// A trainer that goes on with the run in the folder `dir` from its newest checkpoint, or from
+    /// its beginning if it has none. Overrides may change `[train]`, nothing else.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the folder is none of a run, its checkpoints are damaged, or an override
+    /// is not allowed.
+    pub fn resume(
+        dir: &Path,
+        overrides: &[String],
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<Trainer, ConfigError> {
+        if let Some(other) = overrides.iter().find(|set| !set.trim().starts_with("train.")) {
+            let reason = "a run that is continued may only change keys of `[train]`; \
+                          start a new run for anything else";
+            let (assignment, reason) = (other.clone(), reason.to_owned());
+            return Err(ConfigError::Override { assignment, reason });
+        }
+        let run_dir = RunDir::open(dir)?;
+        let run = Run::load_with(&run_dir.run_toml()?, overrides, algorithms, environments)?;
+        let resolved = run.parsed.resolved.clone();
+        let mut trainer = run.into_trainer()?;
+        trainer.attach(run_dir.clone())?;
+        run_dir.set_run_toml(&resolved)?;
+        Ok(trainer)
+    }
+}

@@ -1,0 +1,159 @@
+//! The run file: its tables, its two typed passes, and how it is written out with every key.
+
+use documented::DocumentedFields;
+use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError};
+use rlrun_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+use toml_edit::{DocumentMut, Table};
+
+use crate::{Algorithm, ConfigError, hints};
+
+/// Builds the agent that a run file describes.
+pub(crate) type BuildAgent =
+    Box<dyn FnOnce(&AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError>>;
+
+/// A run file after both passes; only `build` knows the algorithm's settings.
+pub(crate) struct Parsed {
+    pub(crate) algorithm: String,
+    pub(crate) seed: u64,
+    pub(crate) env: EnvConfig,
+    pub(crate) train: TrainConfig,
+    pub(crate) build: BuildAgent,
+    /// The file with every key written out.
+    pub(crate) resolved: String,
+}
+
+/// First pass: which settings the second pass expects.
+#[derive(Deserialize)]
+struct AlgorithmName {
+    algorithm: String,
+}
+
+/// Second pass: the whole file, with the settings of its algorithm.
+#[derive(Serialize, Deserialize, DocumentedFields)]
+#[serde(deny_unknown_fields, bound = "C: AgentConfig")]
+struct RunConfig<C> {
+    /// Name of the algorithm; `rlrun list algorithms` shows all
+    algorithm: String,
+    /// Seed of every random stream: the same seed gives the same run, bit for bit
+    #[serde(default = "default_seed")]
+    seed: u64,
+    /// What the agent learns on
+    env: EnvConfig,
+    /// The algorithm's settings
+    #[serde(default)]
+    agent: C,
+    /// Budget, evaluation, logs and checkpoints
+    #[serde(default)]
+    train: TrainConfig,
+}
+
+/// The `[env]` table of a run file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
+#[serde(deny_unknown_fields)]
+pub struct EnvConfig {
+    /// Gymnasium's name of the environment; `rlrun list envs` shows all
+    pub id: String,
+    /// Environments that step together
+    #[serde(default = "default_n_envs")]
+    pub n_envs: usize,
+    /// Arguments of the environment
+    #[serde(default)]
+    pub args: toml::Table,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+fn default_n_envs() -> usize {
+    1
+}
+
+/// Both passes over a run file.
+pub(crate) fn load(text: &str, algorithms: &[Algorithm]) -> Result<Parsed, ConfigError> {
+    let first: AlgorithmName = toml::from_str(text).map_err(|problem| {
+        let names = algorithms.iter().map(|a| format!("`algorithm = \"{}\"`", a.name));
+        let hint = (problem.message() == "missing field `algorithm`")
+            .then(|| format!("begin the file with {}", names.collect::<Vec<_>>().join(" or ")));
+        ConfigError::Parse { problem: Box::new(problem), hint }
+    })?;
+    (Algorithm::find(&first.algorithm, algorithms)?.parse)(text)
+}
+
+/// The second pass, for the algorithm whose settings are `C`.
+pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
+    let config: RunConfig<C> = toml::from_str(text).map_err(|problem| {
+        let tables = [
+            ("env", EnvConfig::FIELD_NAMES),
+            ("agent", C::FIELD_NAMES),
+            ("train", TrainConfig::FIELD_NAMES),
+        ];
+        let hint = hints::for_unknown_key(problem.message(), &tables);
+        ConfigError::Parse { problem: Box::new(problem), hint }
+    })?;
+    let resolved = write(&config);
+    Ok(Parsed {
+        algorithm: config.algorithm,
+        seed: config.seed,
+        env: config.env,
+        train: config.train,
+        build: Box::new(move |context| config.agent.build(context)),
+        resolved,
+    })
+}
+
+/// A run file of the algorithm `name` with every key at its default.
+pub(crate) fn default_file<C: AgentConfig>(name: &str) -> String {
+    let env = EnvConfig {
+        id: "CartPole-v1".to_owned(),
+        n_envs: default_n_envs(),
+        args: toml::Table::new(),
+    };
+    write(&RunConfig {
+        algorithm: name.to_owned(),
+        seed: default_seed(),
+        env,
+        agent: C::default(),
+        train: TrainConfig::default(),
+    })
+}
+
+/// The file with every key, each below the first line of its documentation. A key that is absent
+/// by default stands in a comment.
+fn write<C: AgentConfig>(config: &RunConfig<C>) -> String {
+    let plain = toml::to_string(config).expect("a config is a struct of plain fields");
+    let mut document: DocumentMut = plain.parse().expect("it was written just now");
+    explain::<RunConfig<C>>(document.as_table_mut());
+    explain_below::<EnvConfig>(&mut document, "env");
+    explain_below::<C>(&mut document, "agent");
+    explain_below::<TrainConfig>(&mut document, "train");
+    document.to_string()
+}
+
+fn explain_below<T: DocumentedFields>(document: &mut DocumentMut, table: &str) {
+    if let Some(table) = document.get_mut(table).and_then(|item| item.as_table_mut()) {
+        explain::<T>(table);
+    }
+}
+
+/// Puts the first line of a field's documentation above its key.
+fn explain<T: DocumentedFields>(table: &mut Table) {
+    let mut comment = String::new();
+    for (name, docs) in T::FIELD_NAMES.iter().zip(T::FIELD_DOCS) {
+        let line = docs.lines().next().unwrap_or_default().trim_end_matches('.');
+        match table.get_mut(name) {
+            None => comment += &format!("# {name}: {line}\n"),
+            Some(toml_edit::Item::Table(below)) => {
+                below.decor_mut().set_prefix(format!("\n{comment}# {line}\n"));
+                comment.clear();
+            }
+            Some(_) => {
+                comment += &format!("# {line}\n");
+                if let Some(mut key) = table.key_mut(name) {
+                    key.leaf_decor_mut().set_prefix(std::mem::take(&mut comment));
+                }
+            }
+        }
+    }
+}
