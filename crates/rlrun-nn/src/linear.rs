@@ -22,7 +22,7 @@ impl Linear {
     pub fn new(inputs: usize, outputs: usize, init: Init, rng: &mut Rng) -> Linear {
         let (weight, bias) = init.linear(inputs, outputs, rng);
         Linear {
-            weight: Parameter::new(Tensor::from_vec(weight, [outputs, inputs])),
+            weight: Parameter::column_major(&Tensor::from_vec(weight, [outputs, inputs])),
             bias: Parameter::new(Tensor::from_vec(bias, [outputs])),
         }
     }

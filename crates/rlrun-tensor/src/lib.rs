@@ -1,6 +1,47 @@
-//! Strided tensors with reverse-mode autograd and three gradient modes. (Signatures; the bodies follow.)
-#![allow(missing_docs, clippy::todo, unused_variables)]
+//! Strided `f32` tensors with reverse-mode autograd and three gradient modes.
+//!
+//! A [`Tensor`] is a cheap handle. Operations on tensors that require grad are recorded, and
+//! [`Tensor::backward`] walks the record. [`no_grad`] stops recording; [`inference_mode`] also
+//! drops version counters and view tracking of what is made in it. The rules are PyTorch's.
+//!
+//! ```
+//! use rlrun_tensor::{Parameter, Tensor, inference_mode};
+//! let w = Parameter::new(Tensor::from_slice(&[1.0, -1.0], [2]));
+//! let x = Tensor::from_slice(&[3.0, 2.0], [2]);
+//! (&*w * &x).sum().backward();
+//! assert_eq!(w.grad().unwrap().to_vec(), [3.0, 2.0]);
+//! let y = inference_mode(|| (&*w * &x).sum());
+//! assert!(y.is_inference() && !y.requires_grad());
+//! ```
 
+mod autograd;
+mod diagnostics;
+mod error;
+mod inplace;
 pub mod kernels;
-mod sketch;
-pub use sketch::*;
+mod layout;
+mod meta;
+mod mode;
+mod ops;
+mod parameter;
+mod pool;
+mod storage;
+mod tensor;
+mod view;
+
+pub use autograd::{Backward, grad};
+pub use diagnostics::{
+    GraphStats, ModeCounts, PhaseCounts, assert_no_graph, graph_stats, mode_counts, phase,
+    phase_counts,
+};
+pub use error::{Origin, Site, TensorError, catch};
+pub use layout::MAX_DIMS;
+pub use mode::{
+    GradModeGuard, ThreadMode, enable_grad, inference_mode, is_grad_enabled,
+    is_inference_mode_enabled, no_grad, set_grad_enabled,
+};
+pub use ops::{Activation, Reduction};
+pub use parameter::Parameter;
+pub use storage::DType;
+pub use tensor::Tensor;
+pub use view::{ReshapeTo, ViewMadeIn};

@@ -1,0 +1,598 @@
+//! Functions of two tensors, element by element with broadcasting, and of a tensor and a number.
+
+use crate::autograd::NodeRef;
+use crate::error::ok;
+use crate::layout::{Layout, Shape, broadcast_shape};
+use crate::storage::DType;
+use crate::tensor::{Tensor, f32s};
+
+use super::elementwise::{Keep, Unary, each};
+
+/// A function of two numbers.
+type Pair = fn(f32, f32) -> f32;
+
+/// `f` over two tensors, broadcast to a common shape.
+#[track_caller]
+fn zip(op: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
+    ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
+    if a.layout.strides == b.layout.strides && a.dims() == b.dims() && a.layout.is_dense() {
+        let (x, y) = (a.read_memory(), b.read_memory());
+        return Tensor::build_as(a.layout, |out| {
+            for ((out, &x), &y) in out.iter_mut().zip(x.iter()).zip(y.iter()) {
+                *out = f(x, y);
+            }
+        });
+    }
+    let shape = ok(broadcast_shape(op, a.dims(), b.dims()));
+    let (x, y) = (a.storage.read(), b.storage.read());
+    let (x, y) = (f32s(&x), f32s(&y));
+    let (Some(over_a), Some(over_b)) = (a.layout.broadcast(&shape), b.layout.broadcast(&shape))
+    else {
+        unreachable!("both broadcast to the common shape")
+    };
+    Tensor::build(&shape, |out| zip_rows(out, (x, &over_a), (y, &over_b), f))
+}
+
+/// `f` over two broadcast layouts, one row of the last dimension at a time.
+fn zip_rows(
+    out: &mut [f32],
+    (x, over_x): (&[f32], &Layout),
+    (y, over_y): (&[f32], &Layout),
+    f: impl Fn(f32, f32) -> f32,
+) {
+    let width = over_x.shape.last().copied().unwrap_or(1);
+    if out.is_empty() {
+        return;
+    }
+    let (x_rows, x_step) = rows(over_x);
+    let (y_rows, y_step) = rows(over_y);
+    for ((out, x_start), y_start) in out.chunks_exact_mut(width).zip(x_rows).zip(y_rows) {
+        match (x_step, y_step) {
+            (1, 1) => {
+                let (x, y) = (&x[x_start..][..width], &y[y_start..][..width]);
+                for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *out = f(x, y);
+                }
+            }
+            (1, 0) => {
+                let y = y[y_start];
+                for (out, &x) in out.iter_mut().zip(&x[x_start..][..width]) {
+                    *out = f(x, y);
+                }
+            }
+            _ => {
+                for (i, out) in out.iter_mut().enumerate() {
+                    let i = i as isize;
+                    let at = |start: usize, step: isize| (start as isize + i * step) as usize;
+                    *out = f(x[at(x_start, x_step)], y[at(y_start, y_step)]);
+                }
+            }
+        }
+    }
+}
+
+/// Where each row of the last dimension starts, and the step within it.
+fn rows(layout: &Layout) -> (impl Iterator<Item = usize>, isize) {
+    let mut outer = *layout;
+    let step = layout.strides.last().copied().unwrap_or(0);
+    if let Some(last) = layout.shape.len().checked_sub(1) {
+        outer.shape.remove(last);
+        outer.strides.remove(last);
+    }
+    (outer.offsets(), step)
+}
+
+/// Sends the two gradients back through broadcasting.
+fn reduce(grad: impl FnOnce() -> Tensor, needed: bool, shape: &Shape) -> Option<Tensor> {
+    needed.then(|| grad().sum_to(shape))
+}
+
+impl Tensor {
+    /// `self + other`, broadcast.
+    ///
+    /// # Panics
+    /// If the shapes do not broadcast or a tensor is not `f32`.
+    #[track_caller]
+    pub fn add(&self, other: &Tensor) -> Tensor {
+        let (a, b) = (self.layout.shape, other.layout.shape);
+        zip("add", self, other, |x, y| x + y).record("add", [self, other], |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                [
+                    reduce(|| grad.clone(), node.needs(0), &a),
+                    reduce(|| grad.clone(), node.needs(1), &b),
+                ]
+            }
+        })
+    }
+
+    /// `self - other`, broadcast.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn sub(&self, other: &Tensor) -> Tensor {
+        let (a, b) = (self.layout.shape, other.layout.shape);
+        zip("sub", self, other, |x, y| x - y).record("sub", [self, other], |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                [reduce(|| grad.clone(), node.needs(0), &a), reduce(|| -grad, node.needs(1), &b)]
+            }
+        })
+    }
+
+    /// `self · other`, element by element, broadcast.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn mul(&self, other: &Tensor) -> Tensor {
+        let (a, b) = (self.layout.shape, other.layout.shape);
+        zip("mul", self, other, |x, y| x * y).record("mul", [self, other], |saver| {
+            let x = saver.input_if(saver.needs(1), self);
+            let y = saver.input_if(saver.needs(0), other);
+            move |grad: &Tensor, node: &NodeRef| {
+                [
+                    y.as_ref().map(|y| (grad * y.get(node)).sum_to(&a)),
+                    x.as_ref().map(|x| (grad * x.get(node)).sum_to(&b)),
+                ]
+            }
+        })
+    }
+
+    /// `self / other`, element by element, broadcast.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn div(&self, other: &Tensor) -> Tensor {
+        let (a, b) = (self.layout.shape, other.layout.shape);
+        zip("div", self, other, |x, y| x / y).record("div", [self, other], |saver| {
+            let x = saver.input_if(saver.needs(1), self);
+            let y = saver.input(other);
+            move |grad: &Tensor, node: &NodeRef| {
+                let y = y.get(node);
+                let to_y = x.as_ref().map(|x| (-grad * x.get(node) / (&y * &y)).sum_to(&b));
+                [reduce(|| grad / &y, node.needs(0), &a), to_y]
+            }
+        })
+    }
+
+    /// The larger of two numbers, broadcast; at a tie each gets half the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn maximum(&self, other: &Tensor) -> Tensor {
+        let larger: Pair = |x, y| if x.is_nan() || x > y { x } else { y };
+        self.choose("maximum", other, larger, |x, y| x > y)
+    }
+
+    /// The smaller of two numbers, broadcast; at a tie each gets half the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn minimum(&self, other: &Tensor) -> Tensor {
+        let smaller: Pair = |x, y| if x.is_nan() || x < y { x } else { y };
+        self.choose("minimum", other, smaller, |x, y| x < y)
+    }
+
+    #[track_caller]
+    fn choose(
+        &self,
+        op: &'static str,
+        other: &Tensor,
+        value: Pair,
+        wins: fn(f32, f32) -> bool,
+    ) -> Tensor {
+        let (a, b) = (self.layout.shape, other.layout.shape);
+        zip(op, self, other, value).record(op, [self, other], |saver| {
+            let (x, y) = (saver.input(self), saver.input(other));
+            move |grad: &Tensor, node: &NodeRef| {
+                let (x, y) = (x.get(node), y.get(node));
+                let share = |x, y| match (wins(x, y), wins(y, x)) {
+                    (true, _) => 1.0,
+                    (_, true) => 0.0,
+                    _ => 0.5,
+                };
+                let of_x = zip(op, &x, &y, share);
+                [
+                    reduce(|| grad * &of_x, node.needs(0), &a),
+                    reduce(|| grad * (1.0 - &of_x), node.needs(1), &b),
+                ]
+            }
+        })
+    }
+
+    /// `self ^ exponent`, element by element, broadcast.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn pow_tensor(&self, exponent: &Tensor) -> Tensor {
+        let (a, b) = (self.layout.shape, exponent.layout.shape);
+        let value = zip("pow", self, exponent, f32::powf);
+        let result = value.clone();
+        value.record("pow", [self, exponent], |saver| {
+            let (x, e) = (saver.input(self), saver.input(exponent));
+            let y = saver.needs(1).then(|| saver.result(&result));
+            move |grad: &Tensor, node: &NodeRef| {
+                let (x, e) = (x.get(node), e.get(node));
+                let to_x = || {
+                    let zero = zip("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
+                    let slope = &e * x.pow_tensor(&(&e - 1.0));
+                    grad * zip_where(&zero, &slope)
+                };
+                let to_e = y.as_ref().map(|y| {
+                    let log =
+                        zip("pow", &x, &e, |x, e| if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() });
+                    (grad * (y.get(node) * log)).sum_to(&b)
+                });
+                [reduce(to_x, node.needs(0), &a), to_e]
+            }
+        })
+    }
+
+    /// `self + number`.
+    #[track_caller]
+    pub fn add_scalar(&self, number: f32) -> Tensor {
+        let forward = each(move |x| x + number);
+        self.unary(Unary::new("add", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
+            grad.clone()
+        }))
+    }
+
+    /// `self - number`.
+    #[track_caller]
+    pub fn sub_scalar(&self, number: f32) -> Tensor {
+        let forward = each(move |x| x - number);
+        self.unary(Unary::new("sub", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
+            grad.clone()
+        }))
+    }
+
+    /// `number - self`.
+    #[track_caller]
+    pub fn rsub_scalar(&self, number: f32) -> Tensor {
+        let forward = each(move |x| number - x);
+        self.unary(Unary::new("rsub", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| -grad))
+    }
+
+    /// `self · number`.
+    #[track_caller]
+    pub fn mul_scalar(&self, number: f32) -> Tensor {
+        self.scaled("mul", each(move |x| x * number), move |grad| grad * number)
+    }
+
+    /// `self / number`.
+    #[track_caller]
+    pub fn div_scalar(&self, number: f32) -> Tensor {
+        self.scaled("div", each(move |x| x / number), move |grad| grad / number)
+    }
+
+    /// Scaling by a constant: a second backward is refused, as if something had been saved.
+    #[track_caller]
+    fn scaled(
+        &self,
+        op: &'static str,
+        forward: impl Fn(&[f32], &mut [f32]),
+        backward: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static,
+    ) -> Tensor {
+        ok(self.expect_f32(op));
+        self.map(forward).record(op, [self], |saver| {
+            saver.frees();
+            move |grad: &Tensor, _: &NodeRef| [Some(backward(grad))]
+        })
+    }
+
+    /// `number / self`.
+    #[track_caller]
+    pub fn rdiv_scalar(&self, number: f32) -> Tensor {
+        let forward = each(move |x| number / x);
+        self.unary(Unary::new("rdiv", Keep::Input, forward, move |x: &Tensor, grad: &Tensor| {
+            grad * (-number) / (x * x)
+        }))
+    }
+
+    /// `self + weight · (end - self)`.
+    ///
+    /// # Panics
+    /// As [`Tensor::add`].
+    #[track_caller]
+    pub fn lerp(&self, end: &Tensor, weight: f32) -> Tensor {
+        self + (end - self) * weight
+    }
+
+    /// `then` where `condition` holds, `otherwise` elsewhere, broadcast.
+    ///
+    /// # Panics
+    /// If `condition` is not a mask or the shapes do not broadcast.
+    #[track_caller]
+    pub fn where_(condition: &Tensor, then: &Tensor, otherwise: &Tensor) -> Tensor {
+        ok(condition.expect_dtype("where", DType::Bool));
+        let shape = ok(broadcast_shape("where", then.dims(), otherwise.dims()));
+        let shape = ok(broadcast_shape("where", condition.dims(), &shape));
+        let (a, b) = (then.layout.shape, otherwise.layout.shape);
+        let mask = condition.as_mask();
+        select(&mask, then, otherwise, &shape).record("where", [then, otherwise], |saver| {
+            let condition = saver.input(condition);
+            move |grad: &Tensor, node: &NodeRef| {
+                let mask = condition.get(node).as_mask();
+                let zero = Tensor::scalar(0.0);
+                let (one, other) =
+                    (select(&mask, grad, &zero, &shape), select(&mask, &zero, grad, &shape));
+                [
+                    reduce(|| through(&one, grad, &mask), node.needs(0), &a),
+                    reduce(|| through(&other, grad, &(1.0 - &mask)), node.needs(1), &b),
+                ]
+            }
+        })
+    }
+
+    /// 1 where a flag is set, else 0.
+    #[track_caller]
+    fn as_mask(&self) -> Tensor {
+        let flags = ok(self.read_bool("where"));
+        Tensor::build(self.dims(), |out| {
+            for (out, flag) in out.iter_mut().zip(flags) {
+                *out = f32::from(u8::from(flag));
+            }
+        })
+    }
+}
+
+/// `value` with the history of `grad · mask` where a second derivative is recorded.
+fn through(value: &Tensor, grad: &Tensor, mask: &Tensor) -> Tensor {
+    if grad.requires_grad() && crate::mode::recording() { grad * mask } else { value.clone() }
+}
+
+/// `then` where `mask` is not 0, without history.
+#[track_caller]
+fn select(mask: &Tensor, then: &Tensor, otherwise: &Tensor, shape: &Shape) -> Tensor {
+    let spread = |tensor: &Tensor| match tensor.layout.broadcast(shape) {
+        Some(layout) => layout,
+        None => unreachable!("the shapes were checked"),
+    };
+    ok(then.expect_f32("where").and_then(|()| otherwise.expect_f32("where")));
+    let (m, t, o) = (mask.storage.read(), then.storage.read(), otherwise.storage.read());
+    let (m, t, o) = (f32s(&m), f32s(&t), f32s(&o));
+    let places =
+        spread(mask).offsets().zip(spread(then).offsets()).zip(spread(otherwise).offsets());
+    Tensor::build(shape, |out| {
+        for (out, ((at_m, at_t), at_o)) in out.iter_mut().zip(places) {
+            *out = if m[at_m] != 0.0 { t[at_t] } else { o[at_o] };
+        }
+    })
+}
+
+/// `value` where `keep` is not 0, else 0 even for a value that is not finite.
+fn zip_where(keep: &Tensor, value: &Tensor) -> Tensor {
+    if value.requires_grad() && crate::mode::recording() {
+        return keep * value;
+    }
+    zip("where", keep, value, |keep, value| if keep != 0.0 { value } else { 0.0 })
+}
+
+impl Tensor {
+    /// `self += other`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// While history is recorded and this or the operand requires grad:
+    /// [`crate::TensorError::LeafInplace`], [`crate::TensorError::ViewOfLeafInplace`] and the errors
+    /// of restricted views. Always: an operand that does not broadcast to this shape, elements that
+    /// share memory, an inference tensor outside inference mode.
+    #[track_caller]
+    pub fn add_(&self, other: &Tensor) {
+        self.add_scaled_(other, 1.0);
+    }
+
+    /// `self += alpha · other`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn add_scaled_(&self, other: &Tensor, alpha: f32) {
+        ok(self.expect_f32("add_").and_then(|()| other.expect_f32("add_")));
+        let shape = other.layout.shape;
+        let node = self.begin_write("add_", [self, other], |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                let to_other = reduce(|| grad * alpha, node.needs(1), &shape);
+                [Some(grad.clone()), to_other]
+            }
+        });
+        self.update_with("add_", other, |target, other| {
+            for (target, &other) in target.iter_mut().zip(other) {
+                *target += alpha * other;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self -= other`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn sub_(&self, other: &Tensor) {
+        ok(self.expect_f32("sub_").and_then(|()| other.expect_f32("sub_")));
+        let shape = other.layout.shape;
+        let node = self.begin_write("sub_", [self, other], |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                [Some(grad.clone()), reduce(|| -grad, node.needs(1), &shape)]
+            }
+        });
+        self.update_with("sub_", other, |target, other| {
+            for (target, &other) in target.iter_mut().zip(other) {
+                *target -= other;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self *= other`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn mul_(&self, other: &Tensor) {
+        ok(self.expect_f32("mul_").and_then(|()| other.expect_f32("mul_")));
+        let shape = other.layout.shape;
+        let node = self.begin_write("mul_", [self, other], |saver| {
+            let old = saver.needs(1).then(|| saver.input(&self.clone_contiguous()));
+            let factor = saver.input_if(saver.needs(0), other);
+            move |grad: &Tensor, node: &NodeRef| {
+                [
+                    factor.as_ref().map(|factor| grad * factor.get(node)),
+                    old.as_ref().map(|old| (grad * old.get(node)).sum_to(&shape)),
+                ]
+            }
+        });
+        self.update_with("mul_", other, |target, other| {
+            for (target, &other) in target.iter_mut().zip(other) {
+                *target *= other;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self /= other`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn div_(&self, other: &Tensor) {
+        ok(self.expect_f32("div_").and_then(|()| other.expect_f32("div_")));
+        let shape = other.layout.shape;
+        let node = self.begin_write("div_", [self, other], |saver| {
+            let old = saver.needs(1).then(|| saver.input(&self.clone_contiguous()));
+            let divisor = saver.input(other);
+            move |grad: &Tensor, node: &NodeRef| {
+                let divisor = divisor.get(node);
+                let to_divisor = old
+                    .as_ref()
+                    .map(|old| (-grad * old.get(node) / (&divisor * &divisor)).sum_to(&shape));
+                [node.needs(0).then(|| grad / &divisor), to_divisor]
+            }
+        });
+        self.update_with("div_", other, |target, other| {
+            for (target, &other) in target.iter_mut().zip(other) {
+                *target /= other;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self += number`.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn add_scalar_(&self, number: f32) {
+        let forward = each(move |x| x + number);
+        self.unary_(Unary::new("add_", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
+            grad.clone()
+        }));
+    }
+
+    /// `self *= number`.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn mul_scalar_(&self, number: f32) {
+        ok(self.expect_f32("mul_"));
+        let node = self.begin_write("mul_", [self], |saver| {
+            saver.frees();
+            move |grad: &Tensor, _: &NodeRef| [Some(grad * number)]
+        });
+        self.update_each("mul_", |target| {
+            for target in target {
+                *target *= number;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self += value · a · b`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn addcmul_(&self, a: &Tensor, b: &Tensor, value: f32) {
+        self.add_scaled_(&(a * b), value);
+    }
+
+    /// `self += weight · (end - self)`, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn lerp_(&self, end: &Tensor, weight: f32) {
+        ok(self.expect_f32("lerp_").and_then(|()| end.expect_f32("lerp_")));
+        let shape = end.layout.shape;
+        let node = self.begin_write("lerp_", [self, end], |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                let to_end = reduce(|| grad * weight, node.needs(1), &shape);
+                [node.needs(0).then(|| grad * (1.0 - weight)), to_end]
+            }
+        });
+        self.update_with("lerp_", end, |target, end| {
+            for (target, &end) in target.iter_mut().zip(end) {
+                *target += weight * (end - *target);
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// Sets the elements whose flag in `mask` is set, broadcast to this shape.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`], and if `mask` is not a mask.
+    #[track_caller]
+    pub fn masked_fill_(&self, mask: &Tensor, value: f32) {
+        let keep = 1.0 - mask.as_mask();
+        let node = self.begin_write("masked_fill_", [self, mask], |saver| {
+            let mask = saver.input(mask);
+            move |grad: &Tensor, node: &NodeRef| {
+                [Some(grad * (1.0 - mask.get(node).as_mask())), None]
+            }
+        });
+        self.update_with("masked_fill_", &keep, |target, keep| {
+            for (target, &keep) in target.iter_mut().zip(keep) {
+                *target = if keep != 0.0 { *target } else { value };
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// Writes `self · number` into `out`.
+    ///
+    /// # Panics
+    /// [`crate::TensorError::OutRequiresGrad`] if history would be recorded; as [`Tensor::copy_`].
+    #[track_caller]
+    pub fn mul_scalar_out(&self, number: f32, out: &Tensor) {
+        self.write_out("mul", &[self], out, || self.mul_scalar(number));
+    }
+
+    /// Writes `self · other` into `out`.
+    ///
+    /// # Panics
+    /// [`crate::TensorError::OutRequiresGrad`] if history would be recorded; as [`Tensor::copy_`].
+    #[track_caller]
+    pub fn mul_out(&self, other: &Tensor, out: &Tensor) {
+        self.write_out("mul", &[self, other], out, || self.mul(other));
+    }
+
+    #[track_caller]
+    fn write_out(
+        &self,
+        op: &'static str,
+        inputs: &[&Tensor],
+        out: &Tensor,
+        value: impl FnOnce() -> Tensor,
+    ) {
+        if Tensor::any_requires_grad(inputs) || Tensor::any_requires_grad(&[out]) {
+            crate::error::raise(crate::TensorError::OutRequiresGrad { op });
+        }
+        out.copy_(&value());
+    }
+}

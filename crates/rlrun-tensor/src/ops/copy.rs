@@ -1,0 +1,63 @@
+//! Copies: with history (`clone`), without, and summed back to a smaller shape.
+
+use crate::error::ok;
+use crate::layout::Layout;
+use crate::layout::Shape;
+use crate::storage::{Buffer, DType, StorageRef};
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// A contiguous copy on memory of its own, with history. (`Clone::clone` is another handle.)
+    #[track_caller]
+    pub fn clone_contiguous(&self) -> Tensor {
+        self.contiguous_copy()
+            .record("clone", [self], |_| |grad: &Tensor, _: &_| [Some(grad.clone())])
+    }
+
+    /// A copy on memory of its own, without history; dense memory order is kept.
+    #[track_caller]
+    pub fn copy(&self) -> Tensor {
+        if self.dtype() == DType::F32 && self.layout.is_dense() {
+            let numbers = self.read_memory();
+            return Tensor::build_as(self.layout, |out| out.copy_from_slice(&numbers));
+        }
+        self.contiguous_copy()
+    }
+
+    #[track_caller]
+    fn contiguous_copy(&self) -> Tensor {
+        let layout = Layout::contiguous(self.dims());
+        match self.dtype() {
+            DType::F32 => {
+                let numbers = self.read();
+                Tensor::build(self.dims(), |out| out.copy_from_slice(&numbers))
+            }
+            DType::I64 => {
+                Tensor::fresh(StorageRef::new(Buffer::I64(ok(self.read_i64("clone")))), layout)
+            }
+            DType::Bool => {
+                Tensor::fresh(StorageRef::new(Buffer::Bool(ok(self.read_bool("clone")))), layout)
+            }
+        }
+    }
+
+    /// This very tensor if it lies row-major without gaps, else a copy that does.
+    #[track_caller]
+    pub fn contiguous(&self) -> Tensor {
+        if self.is_contiguous() { self.clone() } else { self.clone_contiguous() }
+    }
+
+    /// The sum over every dimension that was broadcast to get from `shape` to this shape.
+    #[track_caller]
+    pub(crate) fn sum_to(&self, shape: &Shape) -> Tensor {
+        if self.dims() == &shape[..] {
+            return self.clone();
+        }
+        let missing = self.ndim() - shape.len();
+        let spread =
+            |dim: usize| dim < missing || (shape[dim - missing] == 1 && self.dims()[dim] != 1);
+        let dims: Vec<isize> =
+            (0..self.ndim()).filter(|&d| spread(d)).map(|d| d as isize).collect();
+        self.sum_dims(&dims, true).reshape(&shape[..])
+    }
+}

@@ -1,0 +1,234 @@
+//! Functions of one tensor, element by element: one line each with the formula and its derivative.
+
+use crate::autograd::NodeRef;
+use crate::error::ok;
+use crate::tensor::Tensor;
+
+/// What the derivative is written in.
+pub(super) enum Keep {
+    /// Nothing: the derivative is constant.
+    Nothing,
+    /// The input.
+    Input,
+    /// The result.
+    Result,
+}
+
+/// A function of one number and its derivative: `backward(kept, grad)`.
+pub(super) struct Unary<F, B> {
+    op: &'static str,
+    keep: Keep,
+    forward: F,
+    backward: B,
+}
+
+impl<F, B> Unary<F, B>
+where
+    F: Fn(&[f32], &mut [f32]),
+    B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
+{
+    pub(super) fn new(op: &'static str, keep: Keep, forward: F, backward: B) -> Unary<F, B> {
+        Unary { op, keep, forward, backward }
+    }
+}
+
+/// Lifts a function of one number to slices.
+pub(super) fn each(f: impl Fn(f32) -> f32) -> impl Fn(&[f32], &mut [f32]) {
+    move |input, out| {
+        for (out, &x) in out.iter_mut().zip(input) {
+            *out = f(x);
+        }
+    }
+}
+
+impl Tensor {
+    #[track_caller]
+    pub(super) fn unary<F, B>(&self, unary: Unary<F, B>) -> Tensor
+    where
+        F: Fn(&[f32], &mut [f32]),
+        B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
+    {
+        let Unary { op, keep, forward, backward } = unary;
+        ok(self.expect_f32(op));
+        let value = self.map(forward);
+        let result = value.clone();
+        value.record(op, [self], |saver| {
+            let kept = match keep {
+                Keep::Nothing => None,
+                Keep::Input => Some(saver.input(self)),
+                Keep::Result => Some(saver.result(&result)),
+            };
+            move |grad: &Tensor, node: &NodeRef| {
+                let kept = kept.as_ref().map(|kept| kept.get(node));
+                [Some(backward(kept.as_ref().unwrap_or(grad), grad))]
+            }
+        })
+    }
+
+    #[track_caller]
+    pub(super) fn unary_<F, B>(&self, unary: Unary<F, B>)
+    where
+        F: Fn(&[f32], &mut [f32]),
+        B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
+    {
+        let Unary { op, keep, forward, backward } = unary;
+        ok(self.expect_f32(op));
+        let node = self.begin_write(op, [self], |saver| {
+            let kept = match keep {
+                Keep::Nothing => None,
+                Keep::Input => Some(saver.input(&self.clone_contiguous())),
+                Keep::Result => Some(saver.result_of_write(self)),
+            };
+            move |grad: &Tensor, node: &NodeRef| {
+                let kept = kept.as_ref().map(|kept| kept.get(node));
+                [Some(backward(kept.as_ref().unwrap_or(grad), grad))]
+            }
+        });
+        let value = self.map(forward);
+        self.store(op, &value.read());
+        self.end_write(node);
+    }
+
+    /// The function applied to every element; memory order is kept where it is dense.
+    #[track_caller]
+    pub(super) fn map(&self, forward: impl Fn(&[f32], &mut [f32])) -> Tensor {
+        if self.layout.is_dense() {
+            let numbers = self.read_memory();
+            return Tensor::build_as(self.layout, |out| forward(&numbers, out));
+        }
+        let numbers = self.read();
+        Tensor::build(self.dims(), |out| forward(&numbers, out))
+    }
+}
+
+/// One line per function: documentation, names of the two forms (arguments), what is kept,
+/// the formula, the derivative.
+macro_rules! unary {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident, $in_place:ident $(($($arg:ident: $ty:ty),*))?, $keep:ident,
+        $forward:expr, $backward:expr;
+    )*) => { impl Tensor { $(
+        $(#[$doc])*
+        ///
+        /// # Panics
+        /// If this is not an `f32` tensor.
+        #[track_caller]
+        pub fn $name(&self $($(, $arg: $ty)*)?) -> Tensor {
+            let (op, keep) = (stringify!($name), Keep::$keep);
+            self.unary(Unary::new(op, keep, $forward, $backward))
+        }
+
+        #[doc = concat!("[`Tensor::", stringify!($name), "`] in place.")]
+        ///
+        /// # Panics
+        /// As every write: see [`Tensor::add_`].
+        #[track_caller]
+        pub fn $in_place(&self $($(, $arg: $ty)*)?) {
+            let (op, keep) = (stringify!($in_place), Keep::$keep);
+            self.unary_(Unary::new(op, keep, $forward, $backward));
+        }
+    )* } };
+}
+
+/// 1 where `x` fulfils `condition`, else 0: a constant of `x`'s shape.
+fn where_input(x: &Tensor, condition: impl Fn(f32) -> bool) -> Tensor {
+    let numbers = x.read();
+    Tensor::build(x.dims(), |out| each(|x| f32::from(u8::from(condition(x))))(&numbers, out))
+}
+
+unary! {
+    /// `-x`.
+    neg, neg_, Nothing, each(|x| -x), |_, grad| grad.neg();
+    /// `e^x`.
+    exp, exp_, Result, each(f32::exp), |y, grad| grad * y;
+    /// `e^x - 1`, exact near 0.
+    expm1, expm1_, Result, each(f32::exp_m1), |y, grad| grad * (y + 1.0);
+    /// The natural logarithm.
+    log, log_, Input, each(f32::ln), |x, grad| grad / x;
+    /// `ln(1 + x)`, exact near 0.
+    log1p, log1p_, Input, each(f32::ln_1p), |x, grad| grad / (x + 1.0);
+    /// `√x`.
+    sqrt, sqrt_, Result, each(f32::sqrt), |y, grad| grad / (y * 2.0);
+    /// `1 / √x`.
+    rsqrt, rsqrt_, Result, each(|x| 1.0 / x.sqrt()), |y, grad| grad * (y * y * y) * -0.5;
+    /// `1 / x`.
+    reciprocal, reciprocal_, Result, each(f32::recip), |y, grad| -(grad * y * y);
+    /// `x²`.
+    square, square_, Input, each(|x| x * x), |x, grad| grad * x * 2.0;
+    /// `|x|`; the derivative at 0 is 0.
+    abs, abs_, Input, each(f32::abs), |x, grad| grad * x.sign();
+    /// `sin x`, x in radians.
+    sin, sin_, Input, each(f32::sin), |x, grad| grad * x.cos();
+    /// `cos x`, x in radians.
+    cos, cos_, Input, each(f32::cos), |x, grad| -(grad * x.sin());
+    /// `tanh x`.
+    tanh, tanh_, Result, each(f32::tanh), |y, grad| grad * (1.0 - y * y);
+    /// `1 / (1 + e^-x)`.
+    sigmoid, sigmoid_, Result, each(sigmoid), |y, grad| grad * (y * (1.0 - y));
+    /// `max(x, 0)`; the derivative at 0 is 0, NaN passes.
+    relu, relu_, Result,
+        each(|x| if x.is_nan() { x } else { x.max(0.0) }),
+        |y, grad| grad * where_input(y, |y| y > 0.0);
+    /// `x` above 0, `slope · x` elsewhere.
+    leaky_relu, leaky_relu_(slope: f32), Input,
+        each(move |x| if x > 0.0 { x } else { x * slope }),
+        move |x, grad| {
+            let above = where_input(x, |x| x > 0.0);
+            grad * (&above + (1.0 - &above) * slope)
+        };
+    /// `x` above 0, `alpha · (e^x - 1)` elsewhere.
+    elu, elu_(alpha: f32), Input,
+        each(move |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
+        move |x, grad| {
+            let above = where_input(x, |x| x > 0.0);
+            grad * (&above + (1.0 - &above) * (x.clamp(f32::NEG_INFINITY, 0.0).exp() * alpha))
+        };
+    /// `x · sigmoid(x)`.
+    silu, silu_, Input,
+        each(|x| x * sigmoid(x)),
+        |x, grad| {
+            let s = x.sigmoid();
+            grad * (&s * (1.0 + x * (1.0 - &s)))
+        };
+    /// `x · Φ(x)` with the standard normal distribution function Φ.
+    gelu, gelu_, Input,
+        each(|x| (f64::from(x) * 0.5 * (1.0 + libm::erf(f64::from(x) / std::f64::consts::SQRT_2))) as f32),
+        |x, grad| {
+            let cdf = (x * std::f32::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
+            let density = (x * x * -0.5).exp() * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
+            grad * (cdf + x * density)
+        };
+    /// The error function.
+    erf, erf_, Input,
+        each(|x| libm::erf(f64::from(x)) as f32),
+        |x, grad| grad * (-(x * x)).exp() * std::f32::consts::FRAC_2_SQRT_PI;
+    /// `ln(1 + e^x)`, without overflow.
+    softplus, softplus_, Input, each(softplus), |x, grad| grad * x.sigmoid();
+    /// `ln(sigmoid(x))`, without underflow.
+    logsigmoid, logsigmoid_, Input, each(|x| -softplus(-x)), |x, grad| grad * (-x).sigmoid();
+    /// `x` held between `min` and `max`; NaN passes. The derivative at a bound is 0.
+    clamp, clamp_(min: f32, max: f32), Input,
+        each(move |x| if x.is_nan() { x } else { x.max(min).min(max) }),
+        move |x, grad| grad * where_input(x, |x| x > min && x < max);
+    /// `x^exponent`.
+    pow, pow_(exponent: f32), Input,
+        each(move |x| if exponent == 2.0 { x * x } else { x.powf(exponent) }),
+        move |x, grad| if exponent == 0.0 {
+            grad * 0.0
+        } else {
+            grad * (x.pow(exponent - 1.0) * exponent)
+        };
+    /// -1, 0 or 1; the derivative is 0.
+    sign, sign_, Nothing,
+        each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x * 0.0 }),
+        |_, grad| grad * 0.0;
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn softplus(x: f32) -> f32 {
+    if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() }
+}

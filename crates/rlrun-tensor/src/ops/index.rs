@@ -1,0 +1,240 @@
+//! Picking, placing and joining elements.
+
+use crate::autograd::{Grads, NodeRef};
+use crate::error::{TensorError, ok, raise};
+use crate::layout::{Layout, Shape, dim_index};
+use crate::tensor::Tensor;
+
+use super::reduce::Around;
+
+/// Checks an index against an extent.
+fn check(op: &'static str, index: i64, extent: usize) -> Result<usize, TensorError> {
+    if index < 0 || index >= extent as i64 {
+        let bound = format!("an extent of {extent}");
+        return Err(TensorError::IndexOutOfRange { op, what: "index", index, bound });
+    }
+    Ok(index as usize)
+}
+
+/// For each element of an index tensor, the place in an array of shape `shape` that it names.
+fn places(
+    op: &'static str,
+    shape: &[usize],
+    dim: usize,
+    index: &Tensor,
+) -> Result<Vec<usize>, TensorError> {
+    let fits = index.ndim() == shape.len()
+        && index.dims().iter().zip(shape).enumerate().all(|(d, (a, b))| d == dim || a <= b);
+    if !fits {
+        let detail = format!("an index of shape {:?} does not fit {shape:?}", index.dims());
+        return Err(TensorError::ShapeMismatch { op, detail });
+    }
+    let indices = index.read_i64(op)?;
+    let mut within = Layout::contiguous(shape);
+    let step = within.strides.get(dim).map_or(0, |&stride| stride as usize);
+    within.shape = index.layout.shape;
+    if let Some(stride) = within.strides.get_mut(dim) {
+        *stride = 0;
+    }
+    let extent = shape.get(dim).copied().unwrap_or(1);
+    let place = |(start, &index): (usize, &i64)| Ok(start + step * check(op, index, extent)?);
+    within.offsets().zip(&indices).map(place).collect()
+}
+
+impl Tensor {
+    /// `out[i][j] = self[index[i][j]][j]` for `dim` 0, and so on; `index` is `i64`, of the shape of
+    /// the result.
+    ///
+    /// # Panics
+    /// If an index or `dim` is out of range, or the shapes do not fit.
+    #[track_caller]
+    pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
+        ok(self.expect_f32("gather"));
+        let dim = ok(dim_index("gather", dim, self.ndim()));
+        let places = ok(places("gather", self.dims(), dim, index));
+        let numbers = self.read();
+        let value = Tensor::build(index.dims(), |out| {
+            for (out, &place) in out.iter_mut().zip(&places) {
+                *out = numbers[place];
+            }
+        });
+        drop(numbers);
+        let shape = self.layout.shape;
+        value.record("gather", [self, index], |saver| {
+            let index = saver.input(index);
+            move |grad: &Tensor, node: &NodeRef| {
+                let whole = Tensor::zeros(&shape[..]);
+                [Some(whole.scatter_add(dim as isize, &index.get(node), grad)), None]
+            }
+        })
+    }
+
+    /// A copy to which `source[i][j]` was added at `[index[i][j]][j]` for `dim` 0, and so on, in
+    /// row-major order.
+    ///
+    /// # Panics
+    /// If an index or `dim` is out of range, or the shapes do not fit.
+    #[track_caller]
+    pub fn scatter_add(&self, dim: isize, index: &Tensor, source: &Tensor) -> Tensor {
+        ok(self.expect_f32("scatter_add").and_then(|()| source.expect_f32("scatter_add")));
+        let dim = ok(dim_index("scatter_add", dim, self.ndim()));
+        let places = ok(places("scatter_add", self.dims(), dim, index));
+        if source.dims() != index.dims() {
+            let detail = format!("source {:?} and index {:?} differ", source.dims(), index.dims());
+            raise(TensorError::ShapeMismatch { op: "scatter_add", detail });
+        }
+        let (numbers, added) = (self.read(), source.read());
+        let value = Tensor::build(self.dims(), |out| {
+            out.copy_from_slice(&numbers);
+            for (&place, &x) in places.iter().zip(added.iter()) {
+                out[place] += x;
+            }
+        });
+        drop((numbers, added));
+        value.record("scatter_add", [self, index, source], |saver| {
+            let index = saver.input(index);
+            move |grad: &Tensor, node: &NodeRef| {
+                let to_source = node.needs(2).then(|| grad.gather(dim as isize, &index.get(node)));
+                [Some(grad.clone()), None, to_source]
+            }
+        })
+    }
+
+    /// The rows (or whatever `dim` counts) that `index` `[n]` names, in its order.
+    ///
+    /// # Panics
+    /// If an index or `dim` is out of range, or `index` is not a vector.
+    #[track_caller]
+    pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
+        ok(self.expect_f32("index_select"));
+        let dim = ok(dim_index("index_select", dim, self.ndim()));
+        if index.ndim() > 1 {
+            let detail = format!("the index has shape {:?}, expected a vector", index.dims());
+            raise(TensorError::ShapeMismatch { op: "index_select", detail });
+        }
+        let rows = ok(index.read_i64("index_select"));
+        let around = Around::new(self.dims(), dim);
+        let mut shape = self.layout.shape;
+        if let Some(extent) = shape.get_mut(dim) {
+            *extent = rows.len();
+        }
+        for &row in &rows {
+            ok(check("index_select", row, around.extent));
+        }
+        let numbers = self.read();
+        let value = Tensor::build(&shape, |out| copy_rows(&numbers, around, &rows, out));
+        drop(numbers);
+        let whole = self.layout.shape;
+        value.record("index_select", [self, index], |saver| {
+            let index = saver.input(index);
+            move |grad: &Tensor, node: &NodeRef| {
+                let mut along = Shape::of(&[1; crate::MAX_DIMS][..whole.len()]);
+                if let Some(extent) = along.get_mut(dim) {
+                    *extent = grad.dims()[dim];
+                }
+                let index = index.get(node).reshape(&along[..]).expand(grad.dims());
+                [Some(Tensor::zeros(&whole[..]).scatter_add(dim as isize, &index, grad)), None]
+            }
+        })
+    }
+
+    /// Joins tensors along a dimension; their other extents are equal.
+    ///
+    /// # Panics
+    /// If there is none, `dim` is out of range, or the shapes do not fit.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], dim: isize) -> Tensor {
+        let Some(first) = tensors.first() else {
+            let detail = "expected at least one tensor".to_owned();
+            raise(TensorError::ShapeMismatch { op: "cat", detail })
+        };
+        let dim = ok(dim_index("cat", dim, first.ndim()));
+        let mut shape = first.layout.shape;
+        shape[dim] = 0;
+        for tensor in tensors {
+            ok(tensor.expect_f32("cat"));
+            let others =
+                |s: &[usize]| s.iter().enumerate().all(|(d, &x)| d == dim || x == first.dims()[d]);
+            if tensor.ndim() != first.ndim() || !others(tensor.dims()) {
+                let detail = format!("{:?} and {:?} do not join", first.dims(), tensor.dims());
+                raise(TensorError::ShapeMismatch { op: "cat", detail });
+            }
+            shape[dim] += tensor.dims()[dim];
+        }
+        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[dim]).collect();
+        let value = Tensor::build(&shape, |out| join(tensors, Around::new(&shape, dim), dim, out));
+        value.record_many("cat", tensors, |_| {
+            move |grad: &Tensor, node: &NodeRef| {
+                let mut start = 0;
+                let part = |(i, &len): (usize, &usize)| {
+                    start += len;
+                    node.needs(i).then(|| grad.narrow(dim as isize, start - len, len))
+                };
+                lengths.iter().enumerate().map(part).collect::<Grads>()
+            }
+        })
+    }
+
+    /// Joins tensors of one shape along a new dimension.
+    ///
+    /// # Panics
+    /// As [`Tensor::cat`].
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
+        let layers: Vec<Tensor> = tensors.iter().map(|tensor| tensor.unsqueeze(dim)).collect();
+        Tensor::cat(&layers.iter().collect::<Vec<_>>(), dim)
+    }
+
+    /// A copy in which the order along `dims` is reversed.
+    ///
+    /// # Panics
+    /// If a dimension is out of range.
+    #[track_caller]
+    pub fn flip(&self, dims: &[isize]) -> Tensor {
+        ok(self.expect_f32("flip"));
+        let dims: Vec<_> =
+            dims.iter().map(|&dim| ok(dim_index("flip", dim, self.ndim()))).collect();
+        let mut from = Layout::contiguous(self.dims());
+        let mut start = 0;
+        for &dim in dims.iter().filter(|&&dim| self.dims()[dim] > 0) {
+            start += (self.dims()[dim] - 1) * from.strides[dim] as usize;
+            from.strides[dim] = -from.strides[dim];
+        }
+        from.offset = start;
+        let numbers = self.read();
+        let value = Tensor::build(self.dims(), |out| {
+            for (out, at) in out.iter_mut().zip(from.offsets()) {
+                *out = numbers[at];
+            }
+        });
+        drop(numbers);
+        let back: Vec<isize> = dims.iter().map(|&dim| dim as isize).collect();
+        value.record("flip", [self], |_| move |grad: &Tensor, _: &NodeRef| [Some(grad.flip(&back))])
+    }
+}
+
+fn copy_rows(numbers: &[f32], around: Around, rows: &[i64], out: &mut [f32]) {
+    let Around { outer, extent, inner } = around;
+    let mut out = out.chunks_exact_mut(inner.max(1));
+    for block in 0..outer {
+        for (&row, out) in rows.iter().zip(&mut out) {
+            out.copy_from_slice(&numbers[(block * extent + row as usize) * inner..][..inner]);
+        }
+    }
+}
+
+fn join(tensors: &[&Tensor], around: Around, dim: usize, out: &mut [f32]) {
+    let Around { extent, inner, .. } = around;
+    let mut start = 0;
+    for tensor in tensors {
+        let numbers = tensor.read();
+        let run = tensor.dims()[dim] * inner;
+        if run > 0 {
+            let blocks = out.chunks_exact_mut((extent * inner).max(1));
+            for (block, run_of) in blocks.zip(numbers.chunks_exact(run)) {
+                block[start..start + run].copy_from_slice(run_of);
+            }
+        }
+        start += run;
+    }
+}

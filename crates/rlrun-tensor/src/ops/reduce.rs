@@ -1,0 +1,424 @@
+//! Sums, means, extremes and spreads over some or all dimensions.
+
+use crate::autograd::NodeRef;
+use crate::error::{TensorError, ok, raise};
+use crate::layout::{Layout, Shape, dim_index};
+use crate::storage::{Buffer, StorageRef};
+use crate::tensor::Tensor;
+
+/// A row-major array seen as `[outer, extent, inner]` around one dimension.
+#[derive(Clone, Copy)]
+pub(super) struct Around {
+    pub(super) outer: usize,
+    pub(super) extent: usize,
+    pub(super) inner: usize,
+}
+
+impl Around {
+    pub(super) fn new(shape: &[usize], dim: usize) -> Around {
+        let (before, rest) = shape.split_at(dim.min(shape.len()));
+        let (extent, after) = rest.split_first().unwrap_or((&1, &[]));
+        Around { outer: before.iter().product(), extent: *extent, inner: after.iter().product() }
+    }
+
+    /// The places of one line along the dimension.
+    pub(super) fn line(self, outer: usize, inner: usize) -> impl Iterator<Item = usize> + Clone {
+        let start = outer * self.extent * self.inner + inner;
+        (0..self.extent).map(move |i| start + i * self.inner)
+    }
+
+    /// Every line, in row-major order of the result.
+    pub(super) fn lines(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.outer).flat_map(move |outer| (0..self.inner).map(move |inner| (outer, inner)))
+    }
+}
+
+/// The shape without `dim`, or with extent 1 there.
+pub(super) fn reduced(shape: &[usize], dim: usize, keepdim: bool) -> Shape {
+    let mut shape = Shape::of(shape);
+    if shape.is_empty() {
+        return shape;
+    }
+    if keepdim {
+        shape[dim] = 1;
+    } else {
+        shape.remove(dim);
+    }
+    shape
+}
+
+/// The sum with eight running sums, joined in a fixed order.
+fn sum_of(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let chunks = values.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    let tail: f32 = rest.iter().sum();
+    for width in [8, 4, 2, 1] {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+    }
+    lanes[0] + tail
+}
+
+impl Tensor {
+    /// The sum of all elements, `[…] -> []`.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn sum(&self) -> Tensor {
+        ok(self.expect_f32("sum"));
+        let shape = self.layout.shape;
+        let total = sum_of(&self.read());
+        Tensor::scalar(total).record("sum", [self], |_| {
+            move |grad: &Tensor, _: &NodeRef| [Some(grad.expand(&shape[..]))]
+        })
+    }
+
+    /// The mean of all elements, `[…] -> []`; NaN of none.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn mean(&self) -> Tensor {
+        self.sum() / self.numel() as f32
+    }
+
+    /// The sum over one dimension.
+    ///
+    /// # Panics
+    /// If `dim` is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn sum_dim(&self, dim: isize, keepdim: bool) -> Tensor {
+        ok(self.expect_f32("sum"));
+        let at = ok(dim_index("sum", dim, self.ndim()));
+        let around = Around::new(self.dims(), at);
+        let numbers = self.read();
+        let shape = reduced(self.dims(), at, keepdim);
+        let value = Tensor::build(&shape, |out| sum_lines(&numbers, around, out));
+        let (whole, kept) = (self.layout.shape, reduced(self.dims(), at, true));
+        drop(numbers);
+        value.record("sum", [self], |_| {
+            move |grad: &Tensor, _: &NodeRef| [Some(grad.reshape(&kept[..]).expand(&whole[..]))]
+        })
+    }
+
+    /// The sum over several dimensions.
+    ///
+    /// # Panics
+    /// If a dimension is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn sum_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
+        let mut at: Vec<_> =
+            dims.iter().map(|&dim| ok(dim_index("sum", dim, self.ndim()))).collect();
+        at.sort_unstable();
+        at.dedup();
+        at.iter().rev().fold(self.clone(), |sum, &dim| sum.sum_dim(dim as isize, keepdim))
+    }
+
+    /// The mean over one dimension.
+    ///
+    /// # Panics
+    /// If `dim` is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn mean_dim(&self, dim: isize, keepdim: bool) -> Tensor {
+        let at = ok(dim_index("mean", dim, self.ndim()));
+        let extent = self.dims().get(at).copied().unwrap_or(1);
+        self.sum_dim(dim, keepdim) / extent as f32
+    }
+
+    /// The variance of all elements with Bessel's correction, `[…] -> []`; NaN of one element.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn var(&self) -> Tensor {
+        let flat = self.reshape([-1]);
+        flat.var_dim(0, true, false)
+    }
+
+    /// The standard deviation of all elements with Bessel's correction, `[…] -> []`.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn std(&self) -> Tensor {
+        self.reshape([-1]).std_dim(0, true, false)
+    }
+
+    /// The variance over one dimension, with Bessel's correction if `unbiased`.
+    ///
+    /// # Panics
+    /// If `dim` is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn var_dim(&self, dim: isize, unbiased: bool, keepdim: bool) -> Tensor {
+        ok(self.expect_f32("var"));
+        let at = ok(dim_index("var", dim, self.ndim()));
+        let around = Around::new(self.dims(), at);
+        let divisor = around.extent as f64 - f64::from(u8::from(unbiased));
+        let numbers = self.read();
+        let value = Tensor::build(&reduced(self.dims(), at, keepdim), |out| {
+            for (out, (outer, inner)) in out.iter_mut().zip(around.lines()) {
+                let line = || around.line(outer, inner).map(|at| f64::from(numbers[at]));
+                let mean = line().sum::<f64>() / around.extent as f64;
+                let squares: f64 = line().map(|x| (x - mean) * (x - mean)).sum();
+                *out = (squares / divisor.max(0.0)) as f32;
+            }
+        });
+        drop(numbers);
+        let kept = reduced(self.dims(), at, true);
+        value.record("var", [self], |saver| {
+            let x = saver.input(self);
+            move |grad: &Tensor, node: &NodeRef| {
+                let x = x.get(node);
+                let centred = &x - x.mean_dim(at as isize, true);
+                [Some(centred * (2.0 / divisor) as f32 * grad.reshape(&kept[..]))]
+            }
+        })
+    }
+
+    /// The standard deviation over one dimension, with Bessel's correction if `unbiased`. The
+    /// gradient at 0 is 0.
+    ///
+    /// # Panics
+    /// If `dim` is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn std_dim(&self, dim: isize, unbiased: bool, keepdim: bool) -> Tensor {
+        ok(self.expect_f32("std"));
+        let at = ok(dim_index("std", dim, self.ndim()));
+        let extent = self.dims().get(at).copied().unwrap_or(1);
+        let divisor = (extent as f32 - f32::from(u8::from(unbiased))).max(0.0);
+        let value = crate::mode::no_grad(|| self.var_dim(dim, unbiased, keepdim).sqrt());
+        let kept = reduced(self.dims(), at, true);
+        let result = value.clone();
+        value.record("std", [self], |saver| {
+            let (x, y) = (saver.input(self), saver.result(&result));
+            move |grad: &Tensor, node: &NodeRef| {
+                let (x, y) = (x.get(node), y.get(node).reshape(&kept[..]));
+                let centred = &x - x.mean_dim(at as isize, true);
+                let flat = Tensor::build(y.dims(), |out| {
+                    for (out, &y) in out.iter_mut().zip(y.read().iter()) {
+                        *out = f32::from(u8::from(y == 0.0));
+                    }
+                });
+                [Some(centred / ((y + flat) * divisor) * grad.reshape(&kept[..]))]
+            }
+        })
+    }
+
+    /// The largest element, `[…] -> []`; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn max(&self) -> Tensor {
+        self.reshape([-1]).extreme("max", 0, false, |x, best| x > best)
+    }
+
+    /// The smallest element, `[…] -> []`; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn min(&self) -> Tensor {
+        self.reshape([-1]).extreme("min", 0, false, |x, best| x < best)
+    }
+
+    /// The largest element along a dimension; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn amax(&self, dim: isize, keepdim: bool) -> Tensor {
+        self.extreme("amax", dim, keepdim, |x, best| x > best)
+    }
+
+    /// The smallest element along a dimension; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn amin(&self, dim: isize, keepdim: bool) -> Tensor {
+        self.extreme("amin", dim, keepdim, |x, best| x < best)
+    }
+
+    #[track_caller]
+    fn extreme(
+        &self,
+        op: &'static str,
+        dim: isize,
+        keepdim: bool,
+        better: fn(f32, f32) -> bool,
+    ) -> Tensor {
+        let (at, places) = self.best_places(op, dim, better);
+        let kept = reduced(self.dims(), at, true);
+        let value = self.pick(&places, &reduced(self.dims(), at, keepdim));
+        let result = value.clone();
+        value.record(op, [self], |saver| {
+            let (x, y) = (saver.input(self), saver.result(&result));
+            move |grad: &Tensor, node: &NodeRef| {
+                let (x, y) = (x.get(node), y.get(node).reshape(&kept[..]));
+                let ties = ties_of(&x, &y);
+                let share = &ties / ties.sum_dim(at as isize, true);
+                [Some(share * grad.reshape(&kept[..]))]
+            }
+        })
+    }
+
+    /// The largest element along a dimension and its first place; the gradient goes to that place.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn max_dim(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {
+        self.first_extreme("max", dim, keepdim, |x, best| x > best)
+    }
+
+    /// The smallest element along a dimension and its first place; the gradient goes to that place.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn min_dim(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {
+        self.first_extreme("min", dim, keepdim, |x, best| x < best)
+    }
+
+    #[track_caller]
+    fn first_extreme(
+        &self,
+        op: &'static str,
+        dim: isize,
+        keepdim: bool,
+        better: fn(f32, f32) -> bool,
+    ) -> (Tensor, Tensor) {
+        let (at, places) = self.best_places(op, dim, better);
+        let around = Around::new(self.dims(), at);
+        let shape = reduced(self.dims(), at, keepdim);
+        let index = |&place: &usize| (place / around.inner % around.extent) as i64;
+        let indices = StorageRef::new(Buffer::I64(places.iter().map(index).collect()));
+        let indices = Tensor::fresh(indices, Layout::contiguous(&shape));
+        let kept = reduced(self.dims(), at, true);
+        let whole = self.layout.shape;
+        let values = self.pick(&places, &shape);
+        let values = values.record(op, [self], |saver| {
+            saver.frees();
+            let index = crate::mode::no_grad(|| indices.reshape(&kept[..]));
+            move |grad: &Tensor, _: &NodeRef| {
+                let grad = grad.reshape(&kept[..]);
+                [Some(Tensor::zeros(&whole[..]).scatter_add(at as isize, &index, &grad))]
+            }
+        });
+        (values, indices)
+    }
+
+    /// The first place of the largest element along a dimension (`i64`); NaN wins.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn argmax(&self, dim: isize) -> Tensor {
+        crate::mode::no_grad(|| self.max_dim(dim, false).1)
+    }
+
+    /// Where the best element of each line lies, row-major, and the dimension's index.
+    #[track_caller]
+    fn best_places(
+        &self,
+        op: &'static str,
+        dim: isize,
+        better: fn(f32, f32) -> bool,
+    ) -> (usize, Vec<usize>) {
+        ok(self.expect_f32(op));
+        let at = ok(dim_index(op, dim, self.ndim()));
+        let around = Around::new(self.dims(), at);
+        if around.extent == 0 {
+            raise(TensorError::EmptyReduction { op, shape: self.dims().to_vec() });
+        }
+        let numbers = self.read();
+        let best = |(outer, inner): (usize, usize)| {
+            let wins = |x: f32, best: f32| !best.is_nan() && (x.is_nan() || better(x, best));
+            around
+                .line(outer, inner)
+                .reduce(|best, at| if wins(numbers[at], numbers[best]) { at } else { best })
+                .unwrap_or_default()
+        };
+        (at, around.lines().map(best).collect())
+    }
+
+    #[track_caller]
+    fn pick(&self, places: &[usize], shape: &[usize]) -> Tensor {
+        let numbers = self.read();
+        Tensor::build(shape, |out| {
+            for (out, &place) in out.iter_mut().zip(places) {
+                *out = numbers[place];
+            }
+        })
+    }
+
+    /// Running sums along a dimension.
+    ///
+    /// # Panics
+    /// If `dim` is out of range or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn cumsum(&self, dim: isize) -> Tensor {
+        ok(self.expect_f32("cumsum"));
+        let at = ok(dim_index("cumsum", dim, self.ndim()));
+        let around = Around::new(self.dims(), at);
+        let numbers = self.read();
+        let value = Tensor::build(self.dims(), |out| {
+            for (outer, inner) in around.lines() {
+                let mut sum = 0.0;
+                for at in around.line(outer, inner) {
+                    sum += numbers[at];
+                    out[at] = sum;
+                }
+            }
+        });
+        drop(numbers);
+        value.record("cumsum", [self], |_| {
+            move |grad: &Tensor, _: &NodeRef| {
+                let dim = at as isize;
+                [Some(grad.flip(&[dim]).cumsum(dim).flip(&[dim]))]
+            }
+        })
+    }
+}
+
+/// Sums along the middle dimension.
+fn sum_lines(numbers: &[f32], around: Around, out: &mut [f32]) {
+    let Around { extent, inner, .. } = around;
+    if inner == 1 {
+        for (out, line) in out.iter_mut().zip(numbers.chunks_exact(extent.max(1))) {
+            *out = sum_of(line);
+        }
+        if extent == 0 {
+            out.fill(0.0);
+        }
+        return;
+    }
+    out.fill(0.0);
+    for (outer, out) in out.chunks_exact_mut(inner.max(1)).enumerate() {
+        for row in numbers[outer * extent * inner..][..extent * inner].chunks_exact(inner) {
+            for (out, &x) in out.iter_mut().zip(row) {
+                *out += x;
+            }
+        }
+    }
+}
+
+/// 1 where `x` equals `y`, broadcast, else 0.
+fn ties_of(x: &Tensor, y: &Tensor) -> Tensor {
+    let y = y.expand(x.dims());
+    let (a, b) = (x.read(), y.read());
+    Tensor::build(x.dims(), |out| {
+        for ((out, &a), &b) in out.iter_mut().zip(a.iter()).zip(b.iter()) {
+            *out = f32::from(u8::from(a == b || (a.is_nan() && b.is_nan())));
+        }
+    })
+}

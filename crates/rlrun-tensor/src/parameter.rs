@@ -1,0 +1,92 @@
+//! Parameters: trainable leaves.
+
+use std::panic::Location;
+
+use crate::layout::Layout;
+use crate::pool::Scratch;
+use crate::storage::Buffer;
+use crate::tensor::Tensor;
+
+/// A leaf that requires grad: what optimizers train.
+#[derive(Clone, Debug)]
+pub struct Parameter(Tensor);
+
+impl Parameter {
+    /// A trainable tensor with the values of `data`.
+    ///
+    /// # Panics
+    /// [`TensorError::SetRequiresGradOnInference`] in inference mode: parameters made there could
+    /// never be trained.
+    #[track_caller]
+    pub fn new(data: Tensor) -> Parameter {
+        let own = if data.is_unshared() && data.meta().is_none() { data } else { data.copy() };
+        Parameter(own.requires_grad_(true))
+    }
+
+    /// A trainable matrix `[rows, columns]` whose columns lie next to each other in memory, as
+    /// products with its transpose read them: the weight `[out, in]` of a layer.
+    ///
+    /// # Panics
+    /// As [`Parameter::new`], and if `data` is not a matrix.
+    #[track_caller]
+    pub fn column_major(data: &Tensor) -> Parameter {
+        let transposed = data.transpose(0, 1).copy();
+        let mut layout = transposed.layout;
+        layout.shape.swap(0, 1);
+        layout.strides.swap(0, 1);
+        Parameter(transposed.alias(layout).requires_grad_(true))
+    }
+
+    /// Forgets the gradient.
+    pub fn zero_grad(&self) {
+        self.0.set_grad(None);
+    }
+
+    /// Changes the parameter outside history: `f` sees its numbers and those of its gradient, both
+    /// in the memory order of the parameter. Does nothing without a gradient. One write.
+    ///
+    /// # Panics
+    /// [`TensorError::InplaceOnInferenceTensor`] never, since parameters are normal tensors.
+    #[track_caller]
+    pub fn update(&self, f: impl FnOnce(&mut [f32], &[f32])) {
+        let Some(grad) = self.0.grad() else { return };
+        let same_order = grad.layout.strides == self.0.layout.strides && grad.layout.is_dense();
+        if same_order {
+            self.write_memory(f, &grad.read_memory());
+        } else {
+            self.write_memory(f, &in_order_of(&self.0.layout, &grad));
+        }
+        self.0.bump();
+    }
+
+    #[track_caller]
+    fn write_memory(&self, f: impl FnOnce(&mut [f32], &[f32]), grad: &[f32]) {
+        let mut memory = self.0.storage.write();
+        memory.last_write = Some(("optimizer step", Location::caller()));
+        let Buffer::F32(values) = &mut memory.buffer else { unreachable!("a parameter holds f32") };
+        f(&mut values[self.0.layout.offset..][..grad.len()], grad);
+    }
+}
+
+impl std::ops::Deref for Parameter {
+    type Target = Tensor;
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl AsRef<Tensor> for Parameter {
+    fn as_ref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+/// The numbers of `grad` in the memory order of `layout`.
+fn in_order_of(layout: &Layout, grad: &Tensor) -> Scratch {
+    let mut copied = Scratch::new(grad.numel());
+    let order = Layout { offset: 0, ..*layout };
+    for (&value, at) in grad.read().iter().zip(order.offsets()) {
+        copied[at] = value;
+    }
+    copied
+}

@@ -1,0 +1,135 @@
+//! Free lists of this thread: what a step allocated, the next step uses again.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::storage::{Buffer, Storage};
+
+/// Storages of `2^i` numbers wait in list `i`; larger ones go back to the system.
+const CLASSES: usize = 25;
+const SMALLEST: usize = 16;
+/// Bytes that one list may keep.
+const KEEP_BYTES: usize = 1 << 22;
+
+type FreeLists = [Vec<Arc<Storage>>; CLASSES];
+
+thread_local! {
+    static STORAGES: RefCell<FreeLists> = const { RefCell::new([const { Vec::new() }; CLASSES]) };
+}
+
+fn class_of(len: usize) -> usize {
+    len.max(SMALLEST).next_power_of_two().trailing_zeros() as usize
+}
+
+/// A storage of at least `len` numbers of any value, owned by the caller alone.
+pub(crate) fn take_storage(len: usize) -> Arc<Storage> {
+    let class = class_of(len);
+    let used = STORAGES
+        .try_with(|lists| lists.borrow_mut().get_mut(class).and_then(Vec::pop))
+        .unwrap_or_default();
+    used.unwrap_or_else(|| {
+        let len = if class < CLASSES { 1 << class } else { len };
+        Arc::new(Storage::new(Buffer::F32(vec![0.0; len])))
+    })
+}
+
+/// Takes a storage back if this was the last handle to it.
+pub(crate) fn give_storage(mut storage: Arc<Storage>) {
+    let Some(only) = unique(&mut storage) else { return };
+    let Buffer::F32(values) = &only.memory_mut().buffer else { return };
+    let (len, class) = (values.len(), class_of(values.len()));
+    if class >= CLASSES || len != 1 << class {
+        return;
+    }
+    only.renew();
+    let keep = (KEEP_BYTES >> (class + 2)).clamp(4, 256);
+    let _gone_thread = STORAGES.try_with(|lists| {
+        let list = &mut lists.borrow_mut()[class];
+        if list.len() < keep {
+            list.push(storage);
+        }
+    });
+}
+
+/// The contents of an `Arc` without other owners; cheaper than `Arc::get_mut` where there are some.
+pub(crate) fn unique<T>(shared: &mut Arc<T>) -> Option<&mut T> {
+    if Arc::strong_count(shared) != 1 { None } else { Arc::get_mut(shared) }
+}
+
+/// A type whose emptied blocks wait in a free list of this thread.
+pub(crate) trait Recycle: Sized + 'static {
+    /// The free list of this thread.
+    fn with_list<R>(f: impl FnOnce(&mut Vec<Arc<Self>>) -> R) -> Option<R>;
+    /// Drops what the block holds.
+    fn clear(&mut self);
+}
+
+/// Blocks of one type that a list may keep.
+const KEEP_BLOCKS: usize = 256;
+
+/// `value` in a used block if there is one.
+pub(crate) fn block<T: Recycle>(value: T) -> Arc<T> {
+    match T::with_list(Vec::pop).flatten() {
+        Some(mut block) => {
+            if let Some(slot) = Arc::get_mut(&mut block) {
+                *slot = value;
+            }
+            block
+        }
+        None => Arc::new(value),
+    }
+}
+
+/// Takes a block back if this was the last handle to it.
+pub(crate) fn recycle<T: Recycle>(mut block: Arc<T>) {
+    let Some(only) = unique(&mut block) else { return };
+    only.clear();
+    T::with_list(|list| {
+        if list.len() < KEEP_BLOCKS {
+            list.push(block);
+        }
+    });
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A vector for intermediate numbers that goes back to this thread's free list.
+#[derive(Debug)]
+pub(crate) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// `len` numbers of any value.
+    pub(crate) fn new(len: usize) -> Scratch {
+        let used = SCRATCH.try_with(|list| list.borrow_mut().pop()).unwrap_or_default();
+        let mut values = used.unwrap_or_default();
+        values.resize(len, 0.0);
+        Scratch(values)
+    }
+}
+
+impl std::ops::Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let values = std::mem::take(&mut self.0);
+        let _gone_thread = SCRATCH.try_with(|list| {
+            let mut list = list.borrow_mut();
+            if list.len() < 8 && values.capacity() <= KEEP_BYTES {
+                list.push(values);
+            }
+        });
+    }
+}

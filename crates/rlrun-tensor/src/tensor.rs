@@ -1,0 +1,486 @@
+//! The tensor: a cheap handle on a strided piece of shared memory, its autograd record, and where
+//! it was made.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
+
+use crate::diagnostics;
+use crate::error::{Origin, Site, TensorError, ok, raise};
+use crate::layout::Layout;
+use crate::meta::Meta;
+use crate::mode;
+use crate::pool::{self, Recycle, Scratch};
+use crate::storage::{Buffer, DType, Memory, StorageRef};
+
+/// A strided array of `f32` (or of indices or flags) that may take part in recorded history.
+///
+/// A clone is another handle on the same tensor. Views share memory and version counter. Operations
+/// that are given shapes or indices that do not fit panic with the text of a [`TensorError`] at the
+/// caller's line; [`crate::catch`] turns that into the typed error.
+#[derive(Clone)]
+pub struct Tensor(Option<Arc<Inner>>);
+
+/// What a handle points at.
+pub struct Inner {
+    pub(crate) storage: StorageRef,
+    pub(crate) layout: Layout,
+    /// Counts writes in the place of the storage's own counter (`data`, `set_data`).
+    counter: Option<StorageRef>,
+    made_at: Site,
+    /// Where the inference mode was opened, if this is an inference tensor.
+    mode_at: Option<Site>,
+    meta: OnceLock<Arc<Meta>>,
+}
+
+thread_local! {
+    static BLOCKS: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Recycle for Inner {
+    fn with_list<R>(f: impl FnOnce(&mut Vec<Arc<Inner>>) -> R) -> Option<R> {
+        BLOCKS.try_with(|list| f(&mut list.borrow_mut())).ok()
+    }
+
+    fn clear(&mut self) {
+        self.storage = StorageRef::none();
+        self.counter = None;
+        self.meta = OnceLock::new();
+    }
+}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.take() {
+            pool::recycle(inner);
+        }
+    }
+}
+
+impl std::ops::Deref for Tensor {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        match &self.0 {
+            Some(inner) => inner,
+            None => unreachable!("a tensor is taken out only when it is dropped"),
+        }
+    }
+}
+
+impl Tensor {
+    /// A tensor on memory of its own, of the kind that the current mode makes.
+    #[track_caller]
+    pub(crate) fn fresh(storage: StorageRef, layout: Layout) -> Tensor {
+        let mode_at = mode::mode().inference;
+        diagnostics::count_tensor(mode_at.is_some());
+        Tensor::from_inner(Inner {
+            storage,
+            layout,
+            counter: None,
+            made_at: Location::caller(),
+            mode_at,
+            meta: OnceLock::new(),
+        })
+    }
+
+    /// Another tensor on the same memory, of the same kind, without history.
+    #[track_caller]
+    pub(crate) fn alias(&self, layout: Layout) -> Tensor {
+        diagnostics::count_tensor(self.mode_at.is_some());
+        Tensor::from_inner(Inner {
+            storage: self.storage.clone(),
+            layout,
+            counter: self.counter.clone(),
+            made_at: Location::caller(),
+            mode_at: self.mode_at,
+            meta: OnceLock::new(),
+        })
+    }
+
+    fn from_inner(inner: Inner) -> Tensor {
+        Tensor(Some(pool::block(inner)))
+    }
+
+    /// A fresh contiguous tensor whose elements `fill` writes, all of them.
+    #[track_caller]
+    pub(crate) fn build(shape: &[usize], fill: impl FnOnce(&mut [f32])) -> Tensor {
+        Tensor::build_as(Layout::contiguous(shape), fill)
+    }
+
+    /// The same with a dense layout of another memory order; `fill` sees memory order.
+    #[track_caller]
+    pub(crate) fn build_as(layout: Layout, fill: impl FnOnce(&mut [f32])) -> Tensor {
+        let numel = layout.numel();
+        let mut storage = StorageRef::f32(numel);
+        fill(&mut storage.fresh_f32()[..numel]);
+        Tensor::fresh(storage, Layout { offset: 0, ..layout })
+    }
+
+    /// A row-major copy of `data`.
+    ///
+    /// # Panics
+    /// If `shape` does not have `data.len()` elements.
+    #[track_caller]
+    pub fn from_slice(data: &[f32], shape: impl AsRef<[usize]>) -> Tensor {
+        check_len("from_slice", data.len(), shape.as_ref());
+        Tensor::build(shape.as_ref(), |out| out.copy_from_slice(data))
+    }
+
+    /// `data`, row-major, without a copy.
+    ///
+    /// # Panics
+    /// If `shape` does not have `data.len()` elements.
+    #[track_caller]
+    pub fn from_vec(data: Vec<f32>, shape: impl AsRef<[usize]>) -> Tensor {
+        check_len("from_vec", data.len(), shape.as_ref());
+        let storage = StorageRef::new(Buffer::F32(data));
+        Tensor::fresh(storage, Layout::contiguous(shape.as_ref()))
+    }
+
+    /// Indices or classes.
+    ///
+    /// # Panics
+    /// If `shape` does not have `data.len()` elements.
+    #[track_caller]
+    pub fn from_i64(data: &[i64], shape: impl AsRef<[usize]>) -> Tensor {
+        check_len("from_i64", data.len(), shape.as_ref());
+        let storage = StorageRef::new(Buffer::I64(data.to_vec()));
+        Tensor::fresh(storage, Layout::contiguous(shape.as_ref()))
+    }
+
+    /// A mask.
+    ///
+    /// # Panics
+    /// If `shape` does not have `data.len()` elements.
+    #[track_caller]
+    pub fn from_bool(data: &[bool], shape: impl AsRef<[usize]>) -> Tensor {
+        check_len("from_bool", data.len(), shape.as_ref());
+        let storage = StorageRef::new(Buffer::Bool(data.to_vec()));
+        Tensor::fresh(storage, Layout::contiguous(shape.as_ref()))
+    }
+
+    /// All elements `value`.
+    #[track_caller]
+    pub fn full(shape: impl AsRef<[usize]>, value: f32) -> Tensor {
+        Tensor::build(shape.as_ref(), |out| out.fill(value))
+    }
+
+    /// All elements zero.
+    #[track_caller]
+    pub fn zeros(shape: impl AsRef<[usize]>) -> Tensor {
+        Tensor::full(shape, 0.0)
+    }
+
+    /// All elements one.
+    #[track_caller]
+    pub fn ones(shape: impl AsRef<[usize]>) -> Tensor {
+        Tensor::full(shape, 1.0)
+    }
+
+    /// A tensor without dimensions.
+    #[track_caller]
+    pub fn scalar(value: f32) -> Tensor {
+        Tensor::full([], value)
+    }
+
+    /// Zeros of this tensor's shape.
+    #[track_caller]
+    pub fn zeros_like(&self) -> Tensor {
+        Tensor::zeros(self.dims())
+    }
+
+    /// Extent of each dimension.
+    pub fn dims(&self) -> &[usize] {
+        &self.layout.shape
+    }
+
+    /// Steps in memory, in elements, for each dimension.
+    pub fn strides(&self) -> &[isize] {
+        &self.layout.strides
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.layout.numel()
+    }
+
+    /// Number of dimensions.
+    pub fn ndim(&self) -> usize {
+        self.layout.shape.len()
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.storage.dtype()
+    }
+
+    /// Whether the elements lie row-major without gaps.
+    pub fn is_contiguous(&self) -> bool {
+        self.layout.is_contiguous()
+    }
+
+    /// Whether this is an inference tensor: made in inference mode, or a view of one.
+    pub fn is_inference(&self) -> bool {
+        self.mode_at.is_some()
+    }
+
+    /// Whether both are handles on the same tensor.
+    pub fn is(&self, other: &Tensor) -> bool {
+        match (&self.0, &other.0) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Whether both lie in the same memory.
+    pub fn shares_storage(&self, other: &Tensor) -> bool {
+        self.storage.same(&other.storage)
+    }
+
+    /// How often this memory was written since it was made.
+    ///
+    /// # Panics
+    /// With [`TensorError::VersionOfInference`] for an inference tensor.
+    #[track_caller]
+    pub fn version(&self) -> u32 {
+        if self.is_inference() {
+            raise(TensorError::VersionOfInference { tensor: self.origin() });
+        }
+        self.counter().version()
+    }
+
+    pub(crate) fn counter(&self) -> &StorageRef {
+        self.counter.as_ref().unwrap_or(&self.storage)
+    }
+
+    /// Shape and place of making, for messages.
+    pub fn origin(&self) -> Origin {
+        Origin { shape: self.dims().to_vec(), made_at: self.made_at, mode_at: self.mode_at }
+    }
+
+    /// Whether no other handle can see this tensor or its memory.
+    pub(crate) fn is_unshared(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| Arc::strong_count(inner) == 1)
+            && !self.storage.is_shared()
+    }
+
+    pub(crate) fn meta(&self) -> Option<&Arc<Meta>> {
+        self.meta.get()
+    }
+
+    pub(crate) fn meta_or_new(&self) -> &Arc<Meta> {
+        self.meta.get_or_init(Meta::new)
+    }
+
+    pub(crate) fn with_meta(self, meta: Arc<Meta>) -> Tensor {
+        let set = self.meta.set(meta);
+        debug_assert!(set.is_ok(), "a fresh tensor has no autograd record");
+        self
+    }
+
+    /// The same values and memory without history, with a version counter of its own that starts
+    /// at 0: writes through it go unseen by saved tensors. Prefer [`Tensor::detach`].
+    #[track_caller]
+    pub fn data(&self) -> Tensor {
+        let mut alias = self.alias(self.layout);
+        if !self.is_inference()
+            && let Some(inner) = alias.0.as_mut().and_then(Arc::get_mut)
+        {
+            inner.counter = Some(StorageRef::new(Buffer::Bool(Vec::new())));
+        }
+        alias
+    }
+
+    /// Lets this handle see the memory of `source`; history, gradient and version stay.
+    ///
+    /// # Panics
+    /// With [`TensorError::SetDataAcrossModes`] if just one of the two is an inference tensor.
+    #[track_caller]
+    pub fn set_data(&mut self, source: &Tensor) {
+        if self.is_inference() != source.is_inference() {
+            raise(TensorError::SetDataAcrossModes { tensor: self.origin() });
+        }
+        let replaced = Tensor::from_inner(Inner {
+            storage: source.storage.clone(),
+            layout: source.layout,
+            counter: Some(self.counter().clone()),
+            made_at: self.made_at,
+            mode_at: self.mode_at,
+            meta: self.meta.clone(),
+        });
+        *self = replaced;
+    }
+
+    pub(crate) fn expect_f32(&self, op: &'static str) -> Result<(), TensorError> {
+        self.expect_dtype(op, DType::F32)
+    }
+
+    pub(crate) fn expect_dtype(&self, op: &'static str, dtype: DType) -> Result<(), TensorError> {
+        if self.dtype() == dtype {
+            return Ok(());
+        }
+        let (expected, found) = (dtype.name(), self.dtype().name());
+        Err(TensorError::DtypeMismatch { op, expected, found })
+    }
+
+    /// The numbers, row-major: in place if they lie so, else a copy.
+    pub(crate) fn read(&self) -> Numbers<'_> {
+        if self.layout.is_contiguous() {
+            return Numbers::InPlace(self.read_memory());
+        }
+        let mut copy = Scratch::new(self.numel());
+        self.copy_to_slice(&mut copy);
+        Numbers::Copied(copy)
+    }
+
+    /// The run of memory of a dense tensor, in memory order.
+    pub(crate) fn read_memory(&self) -> MappedRwLockReadGuard<'_, [f32]> {
+        let start = self.layout.offset;
+        let end = start + self.numel();
+        RwLockReadGuard::map(self.storage.read(), |memory| &f32s(memory)[start..end])
+    }
+
+    /// The indices, row-major.
+    pub(crate) fn read_i64(&self, op: &'static str) -> Result<Vec<i64>, TensorError> {
+        self.expect_dtype(op, DType::I64)?;
+        match &self.storage.read().buffer {
+            Buffer::I64(values) => Ok(self.layout.offsets().map(|at| values[at]).collect()),
+            _ => unreachable!("the dtype was checked"),
+        }
+    }
+
+    /// The flags, row-major.
+    pub(crate) fn read_bool(&self, op: &'static str) -> Result<Vec<bool>, TensorError> {
+        self.expect_dtype(op, DType::Bool)?;
+        match &self.storage.read().buffer {
+            Buffer::Bool(values) => Ok(self.layout.offsets().map(|at| values[at]).collect()),
+            _ => unreachable!("the dtype was checked"),
+        }
+    }
+
+    /// Writes the numbers, row-major, into `out` without an allocation.
+    ///
+    /// # Panics
+    /// If `out` has another length or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn copy_to_slice(&self, out: &mut [f32]) {
+        ok(self.expect_f32("copy_to_slice"));
+        check_len("copy_to_slice", out.len(), self.dims());
+        let memory = self.storage.read();
+        let values = f32s(&memory);
+        if self.layout.is_contiguous() {
+            out.copy_from_slice(&values[self.layout.offset..][..out.len()]);
+            return;
+        }
+        for (out, at) in out.iter_mut().zip(self.layout.offsets()) {
+            *out = values[at];
+        }
+    }
+
+    /// The numbers, row-major.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn to_vec(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.numel()];
+        self.copy_to_slice(&mut values);
+        values
+    }
+
+    /// The indices, row-major.
+    ///
+    /// # Panics
+    /// If this is not an `i64` tensor.
+    #[track_caller]
+    pub fn to_vec_i64(&self) -> Vec<i64> {
+        ok(self.read_i64("to_vec_i64"))
+    }
+
+    /// The flags, row-major.
+    ///
+    /// # Panics
+    /// If this is not a `bool` tensor.
+    #[track_caller]
+    pub fn to_vec_bool(&self) -> Vec<bool> {
+        ok(self.read_bool("to_vec_bool"))
+    }
+
+    /// The only element, of any type.
+    ///
+    /// # Panics
+    /// If there is not exactly one element.
+    #[track_caller]
+    pub fn item(&self) -> f64 {
+        if self.numel() != 1 {
+            let detail = format!("{:?} has {} elements, expected one", self.dims(), self.numel());
+            raise(TensorError::ShapeMismatch { op: "item", detail });
+        }
+        let at = self.layout.offset;
+        match &self.storage.read().buffer {
+            Buffer::F32(values) => f64::from(values[at]),
+            Buffer::I64(values) => values[at] as f64,
+            Buffer::Bool(values) => f64::from(u8::from(values[at])),
+        }
+    }
+}
+
+/// The numbers of a tensor, row-major.
+pub(crate) enum Numbers<'a> {
+    InPlace(MappedRwLockReadGuard<'a, [f32]>),
+    Copied(Scratch),
+}
+
+impl std::ops::Deref for Numbers<'_> {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Numbers::InPlace(numbers) => numbers,
+            Numbers::Copied(numbers) => numbers,
+        }
+    }
+}
+
+/// The numbers of memory whose type was checked.
+pub(crate) fn f32s(memory: &Memory) -> &[f32] {
+    match &memory.buffer {
+        Buffer::F32(values) => values,
+        _ => unreachable!("the dtype was checked"),
+    }
+}
+
+#[track_caller]
+fn check_len(op: &'static str, len: usize, shape: &[usize]) {
+    if shape.iter().product::<usize>() != len {
+        let detail = format!("{len} numbers do not fill the shape {shape:?}");
+        raise(TensorError::ShapeMismatch { op, detail });
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({:?} {}", self.dims(), self.dtype().name())?;
+        if self.is_inference() {
+            write!(f, ", inference")?;
+        } else if self.requires_grad() {
+            write!(f, ", requires_grad")?;
+        }
+        let memory = self.storage.read();
+        let shown = self.layout.offsets().take(8);
+        match &memory.buffer {
+            Buffer::F32(values) => {
+                write!(f, ", {:?}", shown.map(|at| values[at]).collect::<Vec<_>>())
+            }
+            Buffer::I64(values) => {
+                write!(f, ", {:?}", shown.map(|at| values[at]).collect::<Vec<_>>())
+            }
+            Buffer::Bool(values) => {
+                write!(f, ", {:?}", shown.map(|at| values[at]).collect::<Vec<_>>())
+            }
+        }?;
+        write!(f, "{})", if self.numel() > 8 { " …" } else { "" })
+    }
+}
