@@ -1,2 +1,35 @@
-//! The rlrun program.
-fn main() {}
+//! The rlrun program: arguments, terminal, exit codes.
+
+mod commands;
+mod exit;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Reinforcement learning: a run file goes in, a trained and honestly evaluated agent comes out.
+#[derive(Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(commands::train::Args),
+    Eval(commands::eval::Args),
+    List(commands::list::Args),
+    Config(commands::config::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => commands::train::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::List(args) => commands::list::run(&args),
+        Command::Config(args) => commands::config::run(&args),
+    };
+    result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
+}

@@ -143,7 +143,7 @@ fn explain<T: DocumentedFields>(table: &mut Table) {
     for (name, docs) in T::FIELD_NAMES.iter().zip(T::FIELD_DOCS) {
         let line = docs.lines().next().unwrap_or_default().trim_end_matches('.');
         match table.get_mut(name) {
-            None => comment += &format!("# {name}: {line}\n"),
+            None => comment += &format!("# {name} is not set: {line}\n"),
             Some(toml_edit::Item::Table(below)) => {
                 below.decor_mut().set_prefix(format!("\n{comment}# {line}\n"));
                 comment.clear();

@@ -1,0 +1,113 @@
+//! `rlrun eval`: plays whole episodes with a trained agent and says how good it is.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rlrun::train::Evaluation;
+use rlrun::{ALGORITHMS, Trained};
+use serde_json::json;
+
+use crate::terminal;
+
+/// Evaluate a trained agent on fresh seeds.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run folder (its best checkpoint, else its latest) or one step folder
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// Episodes to play
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = episodes)]
+    episodes: usize,
+    /// Seed of the evaluation episodes [default: the run's]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Draw actions from the policy instead of taking the best
+    #[arg(long)]
+    stochastic: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn episodes(text: &str) -> Result<usize, String> {
+    let episodes = text.parse().map_err(|_| "expected a whole number".to_owned())?;
+    (1..=10_000_000).contains(&episodes).then_some(episodes).ok_or("expected at least 1".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    terminal::init_log(&terminal::bar(true), "warn");
+    let mut trained = Trained::load(&args.checkpoint, args.episodes, ALGORITHMS, &[])
+        .with_context(|| format!("cannot evaluate `{}`", args.checkpoint.display()))?;
+    let seed = args.seed.unwrap_or(trained.seed);
+    let evaluation = if args.stochastic {
+        trained.evaluate_stochastic(args.episodes, seed)?
+    } else {
+        trained.evaluate(args.episodes, seed)?
+    };
+    let threshold = trained.spec().reward_threshold;
+    let report = Report { trained: &trained, evaluation: &evaluation, threshold };
+    let text = if args.json { report.json() } else { report.text(args.stochastic) };
+    writeln!(io::stdout(), "{text}")?;
+    Ok(())
+}
+
+struct Report<'a> {
+    trained: &'a Trained,
+    evaluation: &'a Evaluation,
+    threshold: Option<f64>,
+}
+
+impl Report<'_> {
+    /// Whether the mean return reaches the threshold; `None` without one.
+    fn passed(&self) -> Option<bool> {
+        self.threshold.map(|threshold| self.evaluation.mean_reward >= threshold)
+    }
+
+    fn json(&self) -> String {
+        let evaluation = self.evaluation;
+        let object = json!({
+            "env": self.trained.spec().id,
+            "checkpoint": self.trained.folder.display().to_string(),
+            "step": self.trained.step,
+            "episodes": evaluation.returns.len(),
+            "mean_reward": evaluation.mean_reward,
+            "std_reward": evaluation.std_reward,
+            "iqm": evaluation.iqm,
+            "ci95": evaluation.ci95,
+            "mean_length": evaluation.mean_length,
+            "returns": evaluation.returns,
+            "reward_threshold": self.threshold,
+            "passed": self.passed(),
+        });
+        object.to_string()
+    }
+
+    fn text(&self, stochastic: bool) -> String {
+        let Evaluation { mean_reward, std_reward, iqm, ci95: [low, high], .. } = self.evaluation;
+        let lengths = &self.evaluation.lengths;
+        let (shortest, longest) = (lengths.iter().min(), lengths.iter().max());
+        let threshold = match (self.threshold, self.passed()) {
+            (Some(threshold), Some(true)) => format!("{threshold}, passed"),
+            (Some(threshold), _) => format!("{threshold}, not passed"),
+            (None, _) => "none for this environment".to_owned(),
+        };
+        format!(
+            "{} after {} steps ({})\n\
+             {} episodes on fresh seeds, {} actions\n\
+             mean return       {mean_reward:.2} ± {std_reward:.2}\n\
+             95 % interval     {low:.2} to {high:.2}\n\
+             interquartile     {iqm:.2}\n\
+             episode length    {:.1} ({} to {})\n\
+             reward threshold  {threshold}",
+            self.trained.spec().id,
+            self.trained.step,
+            self.trained.folder.display(),
+            lengths.len(),
+            if stochastic { "sampled" } else { "best" },
+            self.evaluation.mean_length,
+            shortest.unwrap_or(&0),
+            longest.unwrap_or(&0),
+        )
+    }
+}

@@ -1,0 +1,102 @@
+//! `rlrun train`: trains an agent from a run file, or goes on with a run.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use rlrun::train::Trainer;
+use rlrun::train::logger::Console;
+use rlrun::{ALGORITHMS, Run};
+use tracing::info;
+
+use crate::exit::UnreadableRunFile;
+use crate::terminal::{self, AboveBar, Progress};
+
+/// Train an agent from a run file, or go on with an earlier run.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run file; `rlrun config ppo` prints one
+    #[arg(value_name = "RUN.toml", required_unless_present = "resume")]
+    run_file: Option<PathBuf>,
+    /// Go on with this run from its newest checkpoint
+    #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["run_file", "seed", "out", "name"])]
+    resume: Option<PathBuf>,
+    /// Change a key of the run file, such as agent.gamma=0.98; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of every random stream, as --set seed=N
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Folder to make the run folder in
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// Name of the run folder [default: <env>__<algorithm>__<seed>]
+    #[arg(long)]
+    name: Option<String>,
+    /// Show warnings and errors only
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let bar = terminal::bar(args.quiet);
+    terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
+    let (mut trainer, dir) = match (&args.resume, &args.run_file) {
+        (Some(dir), _) => (resume(dir, &args.set)?, dir.clone()),
+        (None, Some(run_file)) => create(run_file, args)?,
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    if !args.quiet {
+        let output = AboveBar::new(bar.clone(), io::stdout());
+        trainer.logger.add(Box::new(Console::new(Box::new(output))));
+    }
+    train(&mut trainer, bar)?;
+    if !args.quiet {
+        let dir = dir.display();
+        writeln!(io::stdout(), "run folder: {dir}\nnext: rlrun eval --checkpoint {dir}")?;
+    }
+    Ok(())
+}
+
+fn create(run_file: &Path, args: &Args) -> Result<(Trainer, PathBuf)> {
+    let text = fs::read_to_string(run_file)
+        .with_context(|| UnreadableRunFile(run_file.display().to_string()))?;
+    let mut overrides = args.set.clone();
+    overrides.extend(args.seed.map(|seed| format!("seed={seed}")));
+    let in_file = || format!("in `{}`", run_file.display());
+    let run = Run::load_with(&text, &overrides, ALGORITHMS, &[]).with_context(in_file)?;
+    let dir = args.out.join(args.name.clone().unwrap_or_else(|| run.name()));
+    let trainer = run.create(&dir).with_context(in_file)?;
+    info!("training in {}", dir.display());
+    Ok((trainer, dir))
+}
+
+fn resume(dir: &Path, overrides: &[String]) -> Result<Trainer> {
+    let trainer = Run::resume(dir, overrides, ALGORITHMS, &[])
+        .with_context(|| format!("cannot continue `{}`", dir.display()))?;
+    if trainer.is_done() {
+        let total = trainer.total_timesteps();
+        info!("the run is finished; `--set train.total_timesteps=N` with N > {total} extends it");
+    }
+    Ok(trainer)
+}
+
+/// The training loop, with what the terminal shows.
+fn train(trainer: &mut Trainer, bar: ProgressBar) -> Result<()> {
+    let mut progress = Progress::new(trainer.timesteps(), trainer.total_timesteps(), bar);
+    while !trainer.is_done() {
+        let report = trainer.step()?;
+        progress.set(trainer.timesteps());
+        if let Some(scored) = report.evaluation {
+            let (eval, step) = (&scored.evaluation, trainer.timesteps());
+            let best = if scored.is_best { ", the best so far" } else { "" };
+            let (mean, std) = (eval.mean_reward, eval.std_reward);
+            info!("evaluation at step {step}: mean return {mean:.2} ± {std:.2}{best}");
+            progress.set_mean_reward(mean);
+        }
+    }
+    progress.finish();
+    Ok(())
+}
