@@ -2,6 +2,7 @@
 
 use rlrun_core::{State, StateError};
 use rlrun_tensor::Parameter;
+use rlrun_tensor::kernels::{self, AdamStep};
 
 use super::{Optimizer, read_learning_rate};
 
@@ -80,29 +81,41 @@ impl Moments {
     /// v̂ = v / (1-β₂ᵗ).
     fn update(&mut self, parameter: &mut [f32], grad: &[f32], config: &AdamConfig) {
         self.step += 1;
-        let AdamConfig { learning_rate, betas: (beta1, beta2), .. } = *config;
-        let steps = self.step as i32;
-        let step_size = (learning_rate / (1.0 - beta1.powi(steps))) as f32;
-        let root_correction2 = (1.0 - beta2.powi(steps)).sqrt() as f32;
-        let (weight1, beta2, weight2) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-        let sign = if config.maximize { -1.0 } else { 1.0 };
-        let (decay, shrink) = if config.decoupled_weight_decay {
-            (0.0, (1.0 - learning_rate * config.weight_decay) as f32)
+        let AdamConfig { learning_rate, weight_decay, .. } = *config;
+        let mut step = AdamStep::new(learning_rate, config.betas, config.eps, self.step);
+        if config.decoupled_weight_decay {
+            step.decay = (1.0 - learning_rate * weight_decay) as f32;
         } else {
-            (config.weight_decay as f32, 1.0)
-        };
+            step.weight_decay = weight_decay as f32;
+        }
+        if config.amsgrad || config.maximize {
+            self.update_variant(parameter, grad, config, &step);
+        } else {
+            kernels::adam(parameter, grad, &mut self.exp_avg, &mut self.exp_avg_sq, &step);
+        }
+    }
+
+    /// The step with `amsgrad` and `maximize`.
+    fn update_variant(
+        &mut self,
+        parameter: &mut [f32],
+        grad: &[f32],
+        config: &AdamConfig,
+        step: &AdamStep,
+    ) {
+        let sign = if config.maximize { -1.0 } else { 1.0 };
         for (i, (theta, grad)) in parameter.iter_mut().zip(grad).enumerate() {
             let (m, v) = (&mut self.exp_avg[i], &mut self.exp_avg_sq[i]);
-            let grad = sign * grad + decay * *theta;
-            *m += weight1 * (grad - *m);
-            *v = beta2 * *v + weight2 * grad * grad;
+            let grad = sign * grad + step.weight_decay * *theta;
+            *m += (1.0 - step.beta1) * (grad - *m);
+            *v = step.beta2 * *v + (1.0 - step.beta2) * grad * grad;
             let mut second = *v;
             if let Some(max) = self.max_exp_avg_sq.get_mut(i) {
                 *max = max.max(second);
                 second = *max;
             }
-            let denominator = second.sqrt() / root_correction2 + config.eps as f32;
-            *theta = shrink * *theta - step_size * (*m / denominator);
+            let denominator = second.sqrt() * step.inv_sqrt_bias_correction2 + step.eps;
+            *theta = step.decay * *theta - step.step_size * (*m / denominator);
         }
     }
 }

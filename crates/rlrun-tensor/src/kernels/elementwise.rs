@@ -2,7 +2,7 @@
 //!
 //! Every function panics when the lengths of its slices do not fit together.
 
-use super::math;
+use super::math::{self, Function};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 
 /// Functions of one number; NaN gives NaN.
@@ -153,24 +153,30 @@ impl Kernel for Map<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (x, out) = (self.x, self.out);
         match self.f {
-            Unary::Abs => map(s, x, out, |s, v| s.abs(v)),
-            Unary::Cos => map(s, x, out, math::cos),
-            Unary::Exp => map(s, x, out, math::exp),
-            Unary::Expm1 => map(s, x, out, math::expm1),
-            Unary::Log => map(s, x, out, math::log),
-            Unary::Log1p => map(s, x, out, math::log1p),
-            Unary::Neg => map(s, x, out, |s, v| s.neg(v)),
-            Unary::Reciprocal => map(s, x, out, |s, v| s.div(s.splat(1.0), v)),
-            Unary::Relu => map(s, x, out, math::relu),
-            Unary::Sigmoid => map(s, x, out, math::sigmoid),
-            Unary::Sin => map(s, x, out, math::sin),
-            Unary::Softplus => map(s, x, out, math::softplus),
-            Unary::Sqrt => map(s, x, out, |s, v| s.sqrt(v)),
-            Unary::Square => map(s, x, out, |s, v| s.mul(v, v)),
-            Unary::Tanh => map(s, x, out, math::tanh),
+            Unary::Abs => self.with::<S, math::Abs>(s),
+            Unary::Cos => self.with::<S, math::Cos>(s),
+            Unary::Exp => self.with::<S, math::Exp>(s),
+            Unary::Expm1 => self.with::<S, math::Expm1>(s),
+            Unary::Log => self.with::<S, math::Log>(s),
+            Unary::Log1p => self.with::<S, math::Log1p>(s),
+            Unary::Neg => self.with::<S, math::Neg>(s),
+            Unary::Reciprocal => self.with::<S, math::Reciprocal>(s),
+            Unary::Relu => self.with::<S, math::Relu>(s),
+            Unary::Sigmoid => self.with::<S, math::Sigmoid>(s),
+            Unary::Sin => self.with::<S, math::Sin>(s),
+            Unary::Softplus => self.with::<S, math::Softplus>(s),
+            Unary::Sqrt => self.with::<S, math::Sqrt>(s),
+            Unary::Square => self.with::<S, math::Square>(s),
+            Unary::Tanh => self.with::<S, math::Tanh>(s),
         }
+    }
+}
+
+impl Map<'_> {
+    #[inline(always)]
+    fn with<S: Simd, T: Function<1>>(self, s: S) {
+        each::<S, T, 1>(s, [self.x], self.out);
     }
 }
 
@@ -188,46 +194,48 @@ impl Kernel for Zip<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match self.f {
-            Binary::Add => self.rows(s, |s, a, b| s.add(a, b)),
-            Binary::Sub => self.rows(s, |s, a, b| s.sub(a, b)),
-            Binary::Mul => self.rows(s, |s, a, b| s.mul(a, b)),
-            Binary::Div => self.rows(s, |s, a, b| s.div(a, b)),
-            Binary::Min => self.rows(s, math::minimum),
-            Binary::Max => self.rows(s, math::maximum),
-            Binary::TanhBackward => self.rows(s, math::tanh_backward),
-            Binary::ReluBackward => self.rows(s, math::relu_backward),
-            Binary::SigmoidBackward => self.rows(s, math::sigmoid_backward),
+            Binary::Add => self.with::<S, math::Add>(s),
+            Binary::Sub => self.with::<S, math::Sub>(s),
+            Binary::Mul => self.with::<S, math::Mul>(s),
+            Binary::Div => self.with::<S, math::Div>(s),
+            Binary::Min => self.with::<S, math::Min>(s),
+            Binary::Max => self.with::<S, math::Max>(s),
+            Binary::TanhBackward => self.with::<S, math::TanhBackward>(s),
+            Binary::ReluBackward => self.with::<S, math::ReluBackward>(s),
+            Binary::SigmoidBackward => self.with::<S, math::SigmoidBackward>(s),
         }
     }
 }
 
 impl Zip<'_> {
     #[inline(always)]
-    fn rows<S: Simd>(self, s: S, f: impl Fn(S, S::F, S::F) -> S::F) {
+    fn with<S: Simd, T: Function<2>>(self, s: S) {
         for (i, out) in self.out.chunks_exact_mut(self.n).enumerate() {
-            zip(s, [self.a.row(i, self.n), self.b.row(i, self.n)], out, &f);
+            each::<S, T, 2>(s, [self.a.row(i, self.n), self.b.row(i, self.n)], out);
         }
     }
 }
 
-/// out = f(x), 16 elements at a time.
+/// out = f(x…), 16 elements at a time.
 #[inline(always)]
-fn map<S: Simd>(s: S, x: Operand<'_>, out: &mut [f32], f: impl Fn(S, S::F) -> S::F) {
-    zip(s, [x, Operand::Scalar(0.0)], out, |s, x, _| f(s, x));
-}
-
-/// out = f(a, b), 16 elements at a time.
-#[inline(always)]
-fn zip<S: Simd>(s: S, ab: [Operand<'_>; 2], out: &mut [f32], f: impl Fn(S, S::F, S::F) -> S::F) {
-    let [a, b] = ab.map(|x| Source::new(s, x));
+fn each<S: Simd, T: Function<N>, const N: usize>(s: S, x: [Operand<'_>; N], out: &mut [f32]) {
+    let mut sources = [Source::Output; N];
+    for (source, x) in sources.iter_mut().zip(x) {
+        *source = Source::new(s, x);
+    }
+    let mut v = [s.zero(); N];
     let (chunks, tail) = out.as_chunks_mut::<LANES>();
     for (i, out) in chunks.iter_mut().enumerate() {
-        let held = s.load(out);
-        s.store(f(s, a.chunk(s, i, held), b.chunk(s, i, held)), out);
+        for (v, source) in v.iter_mut().zip(&sources) {
+            *v = source.chunk(s, i, out);
+        }
+        s.store(T::at(s, v), out);
     }
     if !tail.is_empty() {
-        let held = s.load_head(tail);
-        s.store_head(f(s, a.tail(s, held), b.tail(s, held)), tail);
+        for (v, source) in v.iter_mut().zip(&sources) {
+            *v = source.tail(s, tail);
+        }
+        s.store_head(T::at(s, v), tail);
     }
 }
 
@@ -252,18 +260,18 @@ impl<'a, S: Simd> Source<'a, S> {
         }
     }
     #[inline(always)]
-    fn chunk(self, s: S, i: usize, held: S::F) -> S::F {
+    fn chunk(&self, s: S, i: usize, out: &[f32; LANES]) -> S::F {
         match self {
-            Source::Output => held,
-            Source::Number(x) => x,
+            Source::Output => s.load(out),
+            Source::Number(x) => *x,
             Source::Memory(chunks, _) => s.load(&chunks[i]),
         }
     }
     #[inline(always)]
-    fn tail(self, s: S, held: S::F) -> S::F {
+    fn tail(&self, s: S, out: &[f32]) -> S::F {
         match self {
-            Source::Output => held,
-            Source::Number(x) => x,
+            Source::Output => s.load_head(out),
+            Source::Number(x) => *x,
             Source::Memory(_, tail) => s.load_head(tail),
         }
     }
@@ -280,6 +288,10 @@ impl Kernel for Clamp<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (low, high) = (s.splat(self.low), s.splat(self.high));
-        map(s, Operand::Output, self.x, |s, x| s.min(high, s.max(low, x)));
+        for x in self.x.chunks_mut(LANES) {
+            // a NaN is the second operand, which the comparisons pass on
+            let v = s.min(high, s.max(low, s.load_any(x)));
+            s.store_any(v, x);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! ascending, whatever the shape of the tiles, the packing and the SIMD level; only the order in
 //! which *elements* are computed is free. So a row alone has the bits it has within a batch.
 
-use super::math;
+use super::math::{Function, Relu, Sigmoid, Tanh};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use std::cell::RefCell;
 
@@ -322,15 +322,15 @@ impl Panel<'_> {
             }
             if self.act == Activation::Relu {
                 for sum in sums.as_flattened_mut() {
-                    *sum = math::relu(s, *sum);
+                    *sum = Relu::at(s, [*sum]);
                 }
             }
             for (r, sums) in sums.iter().enumerate() {
                 self.store::<S, NV, FULL>(s, sums, self.c.add(r * self.c_row));
             }
             match self.act {
-                Activation::Tanh => self.apply(s, R, math::tanh),
-                Activation::Sigmoid => self.apply(s, R, math::sigmoid),
+                Activation::Tanh => self.apply::<S, Tanh>(s, R),
+                Activation::Sigmoid => self.apply::<S, Sigmoid>(s, R),
                 Activation::None | Activation::Relu => {}
             }
         }
@@ -396,15 +396,15 @@ impl Panel<'_> {
         }
     }
 
-    /// Applies `f` to the first `rows` rows of the panel of C.
+    /// Applies a function to the first `rows` rows of the panel of C.
     #[inline(always)]
-    unsafe fn apply<S: Simd>(self, s: S, rows: usize, f: impl Fn(S, S::F) -> S::F) {
+    unsafe fn apply<S: Simd, T: Function<1>>(self, s: S, rows: usize) {
         for r in 0..rows {
             // SAFETY: row r of C has `width` elements, and nobody else holds them.
             let row =
                 unsafe { std::slice::from_raw_parts_mut(self.c.add(r * self.c_row), self.width) };
             for part in row.chunks_mut(LANES) {
-                let v = f(s, s.load_any(part));
+                let v = T::at(s, [s.load_any(part)]);
                 s.store_any(v, part);
             }
         }

@@ -175,38 +175,50 @@ pub(super) fn cos<S: Simd>(s: S, x: S::F) -> S::F {
     with_large(s, x, sin_shifted(s, x, 1), f64::cos)
 }
 
-/// max(x, 0), NaN kept.
-#[inline(always)]
-pub(super) fn relu<S: Simd>(s: S, x: S::F) -> S::F {
-    s.max(s.zero(), x)
+/// An elementwise function of `N` vectors as a type: unlike a closure it is inlined for certain,
+/// and so compiled with the instructions of the level.
+pub(super) trait Function<const N: usize> {
+    fn at<S: Simd>(s: S, x: [S::F; N]) -> S::F;
 }
 
-/// The smaller, or the NaN.
-#[inline(always)]
-pub(super) fn minimum<S: Simd>(s: S, a: S::F, b: S::F) -> S::F {
-    s.select(s.is_nan(a), a, s.min(a, b))
+/// Declares types that implement [`Function`].
+macro_rules! functions {
+    ($($name:ident($s:ident, $($x:ident),*) = $body:expr;)*) => {$(
+        pub(super) struct $name;
+        impl Function<{ [$(stringify!($x)),*].len() }> for $name {
+            #[inline(always)]
+            fn at<S: Simd>($s: S, [$($x),*]: [S::F; [$(stringify!($x)),*].len()]) -> S::F {
+                $body
+            }
+        }
+    )*};
 }
 
-/// The larger, or the NaN.
-#[inline(always)]
-pub(super) fn maximum<S: Simd>(s: S, a: S::F, b: S::F) -> S::F {
-    s.select(s.is_nan(a), a, s.max(a, b))
-}
+functions! {
+    Abs(s, x) = s.abs(x);
+    Cos(s, x) = cos(s, x);
+    Exp(s, x) = exp(s, x);
+    Expm1(s, x) = expm1(s, x);
+    Log(s, x) = log(s, x);
+    Log1p(s, x) = log1p(s, x);
+    Neg(s, x) = s.neg(x);
+    Reciprocal(s, x) = s.div(s.splat(1.0), x);
+    // a NaN is the second operand, which the comparison passes on
+    Relu(s, x) = s.max(s.zero(), x);
+    Sigmoid(s, x) = sigmoid(s, x);
+    Sin(s, x) = sin(s, x);
+    Softplus(s, x) = softplus(s, x);
+    Sqrt(s, x) = s.sqrt(x);
+    Square(s, x) = s.mul(x, x);
+    Tanh(s, x) = tanh(s, x);
 
-/// Gradient `g` through y = tanh x: g·(1 − y²).
-#[inline(always)]
-pub(super) fn tanh_backward<S: Simd>(s: S, g: S::F, y: S::F) -> S::F {
-    s.mul(g, s.fnma(y, y, s.splat(1.0)))
-}
-
-/// Gradient `g` through y = relu x: g where y > 0, else 0.
-#[inline(always)]
-pub(super) fn relu_backward<S: Simd>(s: S, g: S::F, y: S::F) -> S::F {
-    s.select(s.lt(s.zero(), y), g, s.zero())
-}
-
-/// Gradient `g` through y = sigmoid x: g·y·(1 − y).
-#[inline(always)]
-pub(super) fn sigmoid_backward<S: Simd>(s: S, g: S::F, y: S::F) -> S::F {
-    s.mul(g, s.mul(y, s.sub(s.splat(1.0), y)))
+    Add(s, a, b) = s.add(a, b);
+    Sub(s, a, b) = s.sub(a, b);
+    Mul(s, a, b) = s.mul(a, b);
+    Div(s, a, b) = s.div(a, b);
+    Min(s, a, b) = s.select(s.is_nan(a), a, s.min(a, b));
+    Max(s, a, b) = s.select(s.is_nan(a), a, s.max(a, b));
+    TanhBackward(s, g, y) = s.mul(g, s.fnma(y, y, s.splat(1.0)));
+    ReluBackward(s, g, y) = s.select(s.lt(s.zero(), y), g, s.zero());
+    SigmoidBackward(s, g, y) = s.mul(g, s.mul(y, s.sub(s.splat(1.0), y)));
 }

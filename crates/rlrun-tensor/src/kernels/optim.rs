@@ -3,6 +3,7 @@
 //! Every function panics when the slices differ in length.
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use std::ops::Range;
 
 /// What one Adam step needs besides the slices (Kingma & Ba 2015; PyTorch's form).
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +43,7 @@ impl AdamStep {
 /// One Adam step: m += (1 − β₁)(g − m), v = β₂v + (1 − β₂)g², p −= step·m / (√v/√(1 − β₂ᵗ) + ε).
 pub fn adam(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamStep) {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "adam: lengths");
-    dispatch(Adam { p, g, m, v, step });
+    dispatch(Update { rule: *step, x: [p, m, v], y: [g] });
 }
 
 /// What one step of stochastic gradient descent with momentum needs.
@@ -63,7 +64,7 @@ pub struct SgdStep {
 /// One step of SGD with momentum buffer `b` (start it at zero): b = μb + gain·g, p −= lr·b.
 pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], step: &SgdStep) {
     assert_eq!([g.len(), b.len()], [p.len(); 2], "sgd: lengths");
-    dispatch(Sgd { p, g, b, step });
+    dispatch(Update { rule: *step, x: [p, b], y: [g] });
 }
 
 /// What one RMSprop step needs (PyTorch's form: ε outside the root, not centred).
@@ -84,150 +85,119 @@ pub struct RmspropStep {
 /// One RMSprop step: v = αv + (1 − α)g², b = μb + g / (√v + ε), p −= lr·b.
 pub fn rmsprop(p: &mut [f32], g: &[f32], v: &mut [f32], b: &mut [f32], step: &RmspropStep) {
     assert_eq!([g.len(), v.len(), b.len()], [p.len(); 3], "rmsprop: lengths");
-    dispatch(Rmsprop { p, g, v, b, step });
+    dispatch(Update { rule: *step, x: [p, v, b], y: [g] });
 }
 
 /// x += weight·(target − x): moving averages of parameters (τ in SAC and TD3).
 pub fn lerp(x: &mut [f32], target: &[f32], weight: f32) {
     assert_eq!(target.len(), x.len(), "lerp: lengths");
-    dispatch(Lerp { x, target, weight });
+    dispatch(Update { rule: Lerp(weight), x: [x], y: [target] });
 }
 
 /// y += a·x.
 pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "axpy: lengths");
-    dispatch(Axpy { a, x, y });
+    dispatch(Update { rule: Axpy(a), x: [y], y: [x] });
 }
 
-/// Passes vectors of `W` mutable and `R` shared slices of one length through `f`, which returns the
-/// new values of the mutable ones.
-#[inline(always)]
-fn update<S: Simd, const W: usize, const R: usize>(
-    s: S,
-    mut mutable: [&mut [f32]; W],
-    shared: [&[f32]; R],
-    f: impl Fn([S::F; W], [S::F; R]) -> [S::F; W],
-) {
-    let len = mutable[0].len();
-    let whole = len / LANES * LANES;
-    let mut x = [s.zero(); W];
-    let mut y = [s.zero(); R];
-    for i in (0..len).step_by(LANES) {
-        let range = i..if i < whole { i + LANES } else { len };
-        for (x, slice) in x.iter_mut().zip(&mutable) {
+/// An update rule on vectors: `x` are the slices it changes, `y` those it only reads.
+trait Rule<const W: usize, const R: usize> {
+    fn apply<S: Simd>(&self, s: S, x: [S::F; W], y: [S::F; R]) -> [S::F; W];
+}
+
+/// Applies a rule to slices of one length.
+struct Update<'a, T, const W: usize, const R: usize> {
+    rule: T,
+    x: [&'a mut [f32]; W],
+    y: [&'a [f32]; R],
+}
+
+impl<T: Rule<W, R>, const W: usize, const R: usize> Kernel for Update<'_, T, W, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let len = self.x[0].len();
+        let whole = len / LANES * LANES;
+        for i in (0..whole).step_by(LANES) {
+            self.part(s, i..i + LANES);
+        }
+        if whole < len {
+            self.part(s, whole..len);
+        }
+    }
+}
+
+impl<T: Rule<W, R>, const W: usize, const R: usize> Update<'_, T, W, R> {
+    /// Updates at most 16 elements.
+    #[inline(always)]
+    fn part<S: Simd>(&mut self, s: S, range: Range<usize>) {
+        let (mut x, mut y) = ([s.zero(); W], [s.zero(); R]);
+        for (x, slice) in x.iter_mut().zip(&self.x) {
             *x = s.load_any(&slice[range.clone()]);
         }
-        for (y, slice) in y.iter_mut().zip(&shared) {
+        for (y, slice) in y.iter_mut().zip(&self.y) {
             *y = s.load_any(&slice[range.clone()]);
         }
-        for (x, slice) in f(x, y).into_iter().zip(&mut mutable) {
-            s.store_any(x, &mut slice[range.clone()]);
+        x = self.rule.apply(s, x, y);
+        for (x, slice) in x.iter().zip(&mut self.x) {
+            s.store_any(*x, &mut slice[range.clone()]);
         }
     }
 }
 
-struct Adam<'a> {
-    p: &'a mut [f32],
-    g: &'a [f32],
-    m: &'a mut [f32],
-    v: &'a mut [f32],
-    step: &'a AdamStep,
-}
-
-impl Kernel for Adam<'_> {
-    type Output = ();
+impl Rule<3, 1> for AdamStep {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let step = *self.step;
-        let gain1 = s.splat(1.0 - step.beta1);
-        let (beta2, gain2) = (s.splat(step.beta2), s.splat(1.0 - step.beta2));
-        let (size, eps) = (s.splat(step.step_size), s.splat(step.eps));
-        let root_scale = s.splat(step.inv_sqrt_bias_correction2);
-        let (decay, weight_decay) = (s.splat(step.decay), s.splat(step.weight_decay));
-        update(s, [self.p, self.m, self.v], [self.g], |[p, m, v], [g]| {
-            let g = s.fma(weight_decay, p, g);
-            let m = s.fma(gain1, s.sub(g, m), m);
-            let v = s.fma(s.mul(gain2, g), g, s.mul(beta2, v));
-            let denominator = s.fma(s.sqrt(v), root_scale, eps);
-            [s.fnma(size, s.div(m, denominator), s.mul(decay, p)), m, v]
-        });
+    fn apply<S: Simd>(&self, s: S, [p, m, v]: [S::F; 3], [g]: [S::F; 1]) -> [S::F; 3] {
+        let g = s.fma(s.splat(self.weight_decay), p, g);
+        let m = s.fma(s.splat(1.0 - self.beta1), s.sub(g, m), m);
+        let gain = s.mul(s.splat(1.0 - self.beta2), g);
+        let v = s.fma(gain, g, s.mul(s.splat(self.beta2), v));
+        let root_scale = s.splat(self.inv_sqrt_bias_correction2);
+        let denominator = s.fma(s.sqrt(v), root_scale, s.splat(self.eps));
+        let decayed = s.mul(s.splat(self.decay), p);
+        [s.fnma(s.splat(self.step_size), s.div(m, denominator), decayed), m, v]
     }
 }
 
-struct Sgd<'a> {
-    p: &'a mut [f32],
-    g: &'a [f32],
-    b: &'a mut [f32],
-    step: &'a SgdStep,
-}
-
-impl Kernel for Sgd<'_> {
-    type Output = ();
+impl Rule<2, 1> for SgdStep {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let step = *self.step;
-        let [rate, momentum, gain, weight_decay] =
-            [step.learning_rate, step.momentum, step.gain, step.weight_decay].map(|x| s.splat(x));
-        update(s, [self.p, self.b], [self.g], |[p, b], [g]| {
-            let g = s.fma(weight_decay, p, g);
-            let b = s.fma(momentum, b, s.mul(gain, g));
-            let direction = if step.nesterov { s.fma(momentum, b, g) } else { b };
-            [s.fnma(rate, direction, p), b]
-        });
+    fn apply<S: Simd>(&self, s: S, [p, b]: [S::F; 2], [g]: [S::F; 1]) -> [S::F; 2] {
+        let momentum = s.splat(self.momentum);
+        let g = s.fma(s.splat(self.weight_decay), p, g);
+        let b = s.fma(momentum, b, s.mul(s.splat(self.gain), g));
+        let direction = if self.nesterov { s.fma(momentum, b, g) } else { b };
+        [s.fnma(s.splat(self.learning_rate), direction, p), b]
     }
 }
 
-struct Rmsprop<'a> {
-    p: &'a mut [f32],
-    g: &'a [f32],
-    v: &'a mut [f32],
-    b: &'a mut [f32],
-    step: &'a RmspropStep,
-}
-
-impl Kernel for Rmsprop<'_> {
-    type Output = ();
+impl Rule<3, 1> for RmspropStep {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let step = *self.step;
-        let (alpha, gain) = (s.splat(step.alpha), s.splat(1.0 - step.alpha));
-        let [rate, eps, momentum, weight_decay] =
-            [step.learning_rate, step.eps, step.momentum, step.weight_decay].map(|x| s.splat(x));
-        update(s, [self.p, self.v, self.b], [self.g], |[p, v, b], [g]| {
-            let g = s.fma(weight_decay, p, g);
-            let v = s.fma(s.mul(gain, g), g, s.mul(alpha, v));
-            let b = s.fma(momentum, b, s.div(g, s.add(s.sqrt(v), eps)));
-            [s.fnma(rate, b, p), v, b]
-        });
+    fn apply<S: Simd>(&self, s: S, [p, v, b]: [S::F; 3], [g]: [S::F; 1]) -> [S::F; 3] {
+        let g = s.fma(s.splat(self.weight_decay), p, g);
+        let gain = s.mul(s.splat(1.0 - self.alpha), g);
+        let v = s.fma(gain, g, s.mul(s.splat(self.alpha), v));
+        let step = s.div(g, s.add(s.sqrt(v), s.splat(self.eps)));
+        let b = s.fma(s.splat(self.momentum), b, step);
+        [s.fnma(s.splat(self.learning_rate), b, p), v, b]
     }
 }
 
-struct Lerp<'a> {
-    x: &'a mut [f32],
-    target: &'a [f32],
-    weight: f32,
-}
+/// x += weight·(target − x).
+struct Lerp(f32);
 
-impl Kernel for Lerp<'_> {
-    type Output = ();
+impl Rule<1, 1> for Lerp {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let weight = s.splat(self.weight);
-        update(s, [self.x], [self.target], |[x], [target]| [s.fma(weight, s.sub(target, x), x)]);
+    fn apply<S: Simd>(&self, s: S, [x]: [S::F; 1], [target]: [S::F; 1]) -> [S::F; 1] {
+        [s.fma(s.splat(self.0), s.sub(target, x), x)]
     }
 }
 
-struct Axpy<'a> {
-    a: f32,
-    x: &'a [f32],
-    y: &'a mut [f32],
-}
+/// y += a·x.
+struct Axpy(f32);
 
-impl Kernel for Axpy<'_> {
-    type Output = ();
+impl Rule<1, 1> for Axpy {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let a = s.splat(self.a);
-        update(s, [self.y], [self.x], |[y], [x]| [s.fma(a, x, y)]);
+    fn apply<S: Simd>(&self, s: S, [y]: [S::F; 1], [x]: [S::F; 1]) -> [S::F; 1] {
+        [s.fma(s.splat(self.0), x, y)]
     }
 }

@@ -4,8 +4,10 @@
 //! other rows of a matrix. Every function panics when its slices do not fit together.
 
 use super::gemm::Activation;
-use super::math;
+use super::math::{self, Function};
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Accumulators of a sum: enough to hide the latency of an addition.
 const UNROLL: usize = 4;
@@ -125,28 +127,31 @@ impl Kernel for Fold<'_> {
 #[inline(always)]
 fn sum_products<S: Simd>(s: S, a: &[f32], b: Option<&[f32]>) -> f32 {
     let mut sums = [s.zero(); UNROLL];
-    let mut i = 0;
-    let add = |sum: &mut S::F, i: usize, end: usize| {
-        let x = s.load_any(&a[i..end]);
-        *sum = match b {
-            Some(b) => s.fma(x, s.load_any(&b[i..end]), *sum),
-            None => s.add(*sum, x),
-        };
-    };
-    while i + UNROLL * LANES <= a.len() {
+    let blocks = a.len() / (UNROLL * LANES) * (UNROLL * LANES);
+    for i in (0..blocks).step_by(UNROLL * LANES) {
         for (u, sum) in sums.iter_mut().enumerate() {
-            add(sum, i + u * LANES, i + (u + 1) * LANES);
+            *sum = add_products(s, *sum, a, b, i + u * LANES..i + (u + 1) * LANES);
         }
-        i += UNROLL * LANES;
     }
-    for sum in &mut sums {
-        if i < a.len() {
-            let end = a.len().min(i + LANES);
-            add(sum, i, end);
-            i = end;
-        }
+    for (u, i) in (blocks..a.len()).step_by(LANES).enumerate() {
+        sums[u] = add_products(s, sums[u], a, b, i..a.len().min(i + LANES));
     }
     s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+}
+
+#[inline(always)]
+fn add_products<S: Simd>(
+    s: S,
+    sum: S::F,
+    a: &[f32],
+    b: Option<&[f32]>,
+    range: Range<usize>,
+) -> S::F {
+    let x = s.load_any(&a[range.clone()]);
+    match b {
+        Some(b) => s.fma(x, s.load_any(&b[range]), sum),
+        None => s.add(sum, x),
+    }
 }
 
 struct Max<'a> {
@@ -160,9 +165,9 @@ impl Kernel for Max<'_> {
         let (chunks, tail) = self.x.as_chunks::<LANES>();
         let mut largest = [s.splat(f32::NEG_INFINITY); 2];
         for (i, chunk) in chunks.iter().enumerate() {
-            largest[i % 2] = math::maximum(s, largest[i % 2], s.load(chunk));
+            largest[i % 2] = math::Max::at(s, [largest[i % 2], s.load(chunk)]);
         }
-        let lanes = s.to_array(math::maximum(s, largest[0], largest[1]));
+        let lanes = s.to_array(math::Max::at(s, largest));
         let mut max = f32::NEG_INFINITY;
         for &x in lanes.iter().chain(tail) {
             if x > max || x.is_nan() {
@@ -176,15 +181,15 @@ impl Kernel for Max<'_> {
     }
 }
 
-/// Passes each column through `f(row, offset, len)`, summing over the rows; strips of four vectors.
+/// What a column sum adds up.
+trait Terms {
+    /// The terms from element `i` on, `len` ≤ 16 of them.
+    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F;
+}
+
+/// out\[j] (+)= Σᵢ terms\[i, j] over `rows` rows, in strips of four vectors.
 #[inline(always)]
-fn sum_down<S: Simd>(
-    s: S,
-    rows: usize,
-    accumulate: bool,
-    out: &mut [f32],
-    mut f: impl FnMut(usize, usize) -> S::F,
-) {
+fn sum_down<S: Simd>(s: S, rows: usize, accumulate: bool, out: &mut [f32], terms: &mut impl Terms) {
     let n = out.len();
     for (strip, out) in out.chunks_mut(UNROLL * LANES).enumerate() {
         let j = strip * UNROLL * LANES;
@@ -197,18 +202,14 @@ fn sum_down<S: Simd>(
         if out.len() == UNROLL * LANES {
             for i in 0..rows {
                 for (u, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.add(*sum, f(i * n + j + u * LANES, LANES));
+                    *sum = s.add(*sum, terms.at(s, i * n + j + u * LANES, LANES));
                 }
             }
         } else {
-            for i in 0..rows {
-                let mut left = out.len();
-                for (u, sum) in sums.iter_mut().enumerate() {
-                    if left > 0 {
-                        let len = left.min(LANES);
-                        *sum = s.add(*sum, f(i * n + j + u * LANES, len));
-                        left -= len;
-                    }
+            for (u, sum) in sums.iter_mut().enumerate().take(out.len().div_ceil(LANES)) {
+                let len = LANES.min(out.len() - u * LANES);
+                for i in 0..rows {
+                    *sum = s.add(*sum, terms.at(s, i * n + j + u * LANES, len));
                 }
             }
         }
@@ -229,7 +230,16 @@ impl Kernel for ColumnSums<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let m = self.x.len().checked_div(self.out.len()).unwrap_or(0);
-        sum_down(s, m, self.accumulate, self.out, |i, len| s.load_any(&self.x[i..i + len]));
+        sum_down(s, m, self.accumulate, self.out, &mut Elements(self.x));
+    }
+}
+
+struct Elements<'a>(&'a [f32]);
+
+impl Terms for Elements<'_> {
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F {
+        s.load_any(&self.0[i..i + len])
     }
 }
 
@@ -247,25 +257,38 @@ impl Kernel for ActivationBackward<'_> {
     fn run<S: Simd>(self, s: S) {
         match self.act {
             Activation::None => {
-                ColumnSums { x: self.dz, accumulate: self.accumulate, out: self.db }.run(s)
+                ColumnSums { x: self.dz, accumulate: self.accumulate, out: self.db }.run(s);
             }
-            Activation::Relu => self.through(s, math::relu_backward),
-            Activation::Tanh => self.through(s, math::tanh_backward),
-            Activation::Sigmoid => self.through(s, math::sigmoid_backward),
+            Activation::Relu => self.through::<S, math::ReluBackward>(s),
+            Activation::Tanh => self.through::<S, math::TanhBackward>(s),
+            Activation::Sigmoid => self.through::<S, math::SigmoidBackward>(s),
         }
     }
 }
 
 impl ActivationBackward<'_> {
     #[inline(always)]
-    fn through<S: Simd>(self, s: S, derivative: impl Fn(S, S::F, S::F) -> S::F) {
+    fn through<S: Simd, T: Function<2>>(self, s: S) {
         let m = self.dz.len().checked_div(self.db.len()).unwrap_or(0);
-        sum_down(s, m, self.accumulate, self.db, |i, len| {
-            let dz = &mut self.dz[i..i + len];
-            let value = derivative(s, s.load_any(dz), s.load_any(&self.y[i..i + len]));
-            s.store_any(value, dz);
-            value
-        });
+        let mut terms = Gradients::<T> { dz: self.dz, y: self.y, derivative: PhantomData };
+        sum_down(s, m, self.accumulate, self.db, &mut terms);
+    }
+}
+
+/// Gradients dz, computed and written back on the way.
+struct Gradients<'a, T> {
+    dz: &'a mut [f32],
+    y: &'a [f32],
+    derivative: PhantomData<T>,
+}
+
+impl<T: Function<2>> Terms for Gradients<'_, T> {
+    #[inline(always)]
+    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F {
+        let dz = &mut self.dz[i..i + len];
+        let value = T::at(s, [s.load_any(dz), s.load_any(&self.y[i..i + len])]);
+        s.store_any(value, dz);
+        value
     }
 }
 
