@@ -7,8 +7,11 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
+/// Compiles `kernel` with the level's instructions.
+///
 /// # Safety
 /// The machine has AVX2 and FMA.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
@@ -131,6 +134,11 @@ impl Simd for Avx2 {
     fn reduce_add(self, a: F) -> f32 {
         // SAFETY: as above.
         unsafe { reduce_add_8(_mm256_add_ps(a[0], a[1])) }
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: a value of this type proves that the instructions exist.
+        unsafe { run(kernel) }
     }
     #[inline(always)]
     fn shr<const N: u32>(self, a: I) -> I {

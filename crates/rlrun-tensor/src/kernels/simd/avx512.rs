@@ -7,8 +7,11 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
+/// Compiles `kernel` with the level's instructions.
+///
 /// # Safety
 /// The machine has AVX-512F.
+#[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
@@ -52,6 +55,7 @@ impl Simd for Avx512 {
         round(a: __m512) -> __m512 = _mm512_roundscale_ps::<0>(a);
         scale(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
         reduce_add(a: __m512) -> f32 = reduce_add(a);
+        transpose(rows: [__m512; LANES]) -> [__m512; LANES] = transpose(rows);
         lt(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
         eq(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b);
         is_nan(a: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
@@ -70,6 +74,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn any(self, m: __mmask16) -> bool {
         m != 0
+    }
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: a value of this type proves that the instructions exist.
+        unsafe { run(kernel) }
     }
     #[inline(always)]
     fn shr<const N: u32>(self, a: __m512i) -> __m512i {
@@ -100,6 +109,46 @@ impl Simd for Avx512 {
     unsafe fn store_head_ptr(self, v: __m512, out: *mut f32, n: usize) {
         // SAFETY: a masked store touches only the lanes of the mask.
         unsafe { _mm512_mask_storeu_ps(out, head(n), v) }
+    }
+}
+
+/// 16 × 16 transpose: pairs, quadruples, then 128-bit quarters twice.
+///
+/// # Safety
+/// The machine has AVX-512F.
+#[inline(always)]
+unsafe fn transpose(x: [__m512; LANES]) -> [__m512; LANES] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut pairs = x;
+        for i in (0..LANES).step_by(2) {
+            pairs[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+            pairs[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        }
+        let mut fours = x;
+        for i in (0..LANES).step_by(4) {
+            for (j, [a, b]) in [[0, 2], [1, 3]].into_iter().enumerate() {
+                let a = _mm512_castps_pd(pairs[i + a]);
+                let b = _mm512_castps_pd(pairs[i + b]);
+                fours[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                fours[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+            }
+        }
+        let mut eights = x;
+        for i in 0..4 {
+            for half in [0, 8] {
+                let (a, b) = (fours[half + i], fours[half + i + 4]);
+                eights[half + i] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                eights[half + i + 4] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            }
+        }
+        let mut out = x;
+        for i in 0..8 {
+            let (a, b) = (eights[i], eights[i + 8]);
+            out[i] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            out[i + 8] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+        }
+        out
     }
 }
 

@@ -118,6 +118,9 @@ pub(super) trait Simd: Copy {
     /// How many 16-lane vectors the registers hold.
     const REGISTERS: usize;
 
+    /// Runs `kernel` as a function of its own, so that it has the registers to itself.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
+
     fn splat(self, x: f32) -> Self::F;
     fn load(self, x: &[f32; LANES]) -> Self::F;
     fn store(self, v: Self::F, out: &mut [f32; LANES]);
@@ -209,6 +212,22 @@ pub(super) trait Simd: Copy {
     fn convert(self, a: Self::I) -> Self::F;
     /// Floats as the nearest integers.
     fn to_int(self, a: Self::F) -> Self::I;
+
+    /// Rows to columns.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::F; LANES]) -> [Self::F; LANES] {
+        let mut columns = [[0.0; LANES]; LANES];
+        for (r, row) in rows.into_iter().enumerate() {
+            for (column, x) in columns.iter_mut().zip(self.to_array(row)) {
+                column[r] = x;
+            }
+        }
+        let mut out = [self.zero(); LANES];
+        for (v, column) in out.iter_mut().zip(&columns) {
+            *v = self.load(column);
+        }
+        out
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::F {

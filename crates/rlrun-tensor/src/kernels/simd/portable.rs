@@ -1,6 +1,6 @@
 //! The portable level: a virtual vector is an array of 16 numbers.
 
-use super::{LANES, Simd};
+use super::{Kernel, LANES, Simd};
 use std::array::from_fn;
 
 /// Plain Rust; every machine has it.
@@ -65,6 +65,10 @@ impl Simd for Portable {
         to_int(a: F) -> I = a.round_ties_even() as i32;
     }
 
+    #[inline(never)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> F {
         [x; LANES]

@@ -1,0 +1,252 @@
+//! Matrix products C = act(start + A·B), tiled so that the sums stay in registers.
+//!
+//! Every element of C is start + a₀b₀ + a₁b₁ + … with one fused multiply-add after the other, k
+//! ascending, whatever the shape of the tiles, the packing and the SIMD level; only the order in
+//! which *elements* are computed is free. So a row alone has the bits it has within a batch.
+
+mod pack;
+mod tile;
+
+use super::simd::{Kernel, LANES, Simd, dispatch};
+use pack::{MAX_DEPTH, PANEL, Pack};
+use std::ops::Range;
+use tile::Tile;
+
+/// What a fused linear layer applies to its sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// y = z
+    None,
+    /// y = max(z, 0)
+    Relu,
+    /// y = tanh z
+    Tanh,
+    /// y = 1 / (1 + e⁻ᶻ)
+    Sigmoid,
+}
+
+/// What the sums of a product start from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Zero: C = A·B.
+    Zero,
+    /// One row for all: C\[i, j] = bias\[j] + …
+    Bias(&'a [f32]),
+    /// What C holds: C += A·B.
+    Accumulate,
+}
+
+/// A matrix to read, with any strides.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major `[rows, cols]` matrix.
+    ///
+    /// # Panics
+    /// If `data` is too short.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, [rows, cols], [cols, 1])
+    }
+
+    /// Element (i, j) is `data[i * strides[0] + j * strides[1]]`.
+    ///
+    /// # Panics
+    /// If an element lies outside `data`.
+    pub fn strided(data: &'a [f32], dims: [usize; 2], strides: [usize; 2]) -> Self {
+        let [rows, cols] = dims;
+        if rows > 0 && cols > 0 {
+            let last = (rows - 1).checked_mul(strides[0]).zip((cols - 1).checked_mul(strides[1]));
+            let last = last.and_then(|(r, c)| r.checked_add(c));
+            assert!(
+                last.is_some_and(|last| last < data.len()),
+                "matrix: {dims:?} with strides {strides:?} does not fit {} elements",
+                data.len()
+            );
+        }
+        Matrix { data, rows, cols, row_stride: strides[0], col_stride: strides[1] }
+    }
+
+    /// The transpose, without moving data.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Matrix {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// Element (i, j).
+    ///
+    /// # Panics
+    /// If it lies outside the matrix.
+    pub fn get(&self, i: usize, j: usize) -> f32 {
+        assert!(i < self.rows && j < self.cols, "matrix: index ({i}, {j})");
+        self.data[i * self.row_stride + j * self.col_stride]
+    }
+}
+
+/// A matrix to write: rows at any distance, elements of a row side by side.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// A row-major `[rows, cols]` matrix.
+    ///
+    /// # Panics
+    /// If `data` is too short.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::with_row_stride(data, rows, cols, cols)
+    }
+
+    /// Element (i, j) is `data[i * row_stride + j]`.
+    ///
+    /// # Panics
+    /// If an element lies outside `data`, or rows overlap.
+    pub fn with_row_stride(
+        data: &'a mut [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+    ) -> Self {
+        Matrix::strided(data, [rows, cols], [row_stride, 1]);
+        assert!(row_stride >= cols || rows <= 1, "matrix: rows of the output overlap");
+        MatrixMut { data, rows, cols, row_stride }
+    }
+}
+
+/// C = act(start + A·B) for A `[m, k]`, B `[k, n]`, C `[m, n]`.
+///
+/// Fastest with a row-major B; another B is copied, panel by panel, to a buffer of the thread.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: MatrixMut<'_>) {
+    assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols), "gemm: shapes");
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), c.cols, "gemm: length of the bias");
+    }
+    if c.rows == 0 || c.cols == 0 {
+        return;
+    }
+    let mut product = Product { a, b, start, act, c };
+    if product.packs() {
+        PANEL.with_borrow_mut(|panel| {
+            dispatch(Blocks { product: &mut product, panel: Some(&mut panel.0) });
+        });
+    } else {
+        dispatch(Blocks { product: &mut product, panel: None });
+    }
+}
+
+/// A product whose shapes were checked.
+struct Product<'a> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    start: Start<'a>,
+    act: Activation,
+    c: MatrixMut<'a>,
+}
+
+impl Product<'_> {
+    /// Whether panels of B are copied before use: to have rows side by side at all, or to keep a
+    /// panel that many rows read in the nearest cache.
+    fn packs(&self) -> bool {
+        const ROWS: usize = 32;
+        self.b.col_stride != 1 || (self.c.rows >= ROWS && self.b.row_stride > 64)
+    }
+
+    /// How many of the `left` columns the next panel takes: a single row has so few sums that it
+    /// takes many columns at once.
+    fn panel_width<S: Simd>(&self, left: usize) -> usize {
+        let widths: &[usize] = match (S::REGISTERS, self.c.rows) {
+            (32, 1) => &[16 * LANES, 8 * LANES, 4 * LANES, 2 * LANES],
+            (32, _) => &[4 * LANES, 2 * LANES],
+            (_, 1) => &[4 * LANES, 2 * LANES],
+            _ => &[],
+        };
+        let full = widths.iter().copied().find(|&width| width <= left);
+        match full {
+            Some(width) => width,
+            None if !widths.is_empty() => left.min(2 * LANES),
+            None => left.min(LANES),
+        }
+    }
+
+    /// The tile of columns `j..j + width` and one block of k, B read in place.
+    fn tile(&mut self, ks: &Range<usize>, j: usize, width: usize) -> Tile {
+        let first = ks.start == 0;
+        let last = ks.end == self.a.cols;
+        Tile {
+            k: ks.len(),
+            a: self.a.data.as_ptr().wrapping_add(ks.start * self.a.col_stride),
+            a_row: self.a.row_stride,
+            a_col: self.a.col_stride,
+            b: self.b.data.as_ptr().wrapping_add(ks.start * self.b.row_stride + j),
+            b_row: self.b.row_stride,
+            c: self.c.data.as_mut_ptr().wrapping_add(j),
+            c_row: self.c.row_stride,
+            bias: match self.start {
+                Start::Bias(bias) if first => Some(bias[j..j + width].as_ptr()),
+                _ => None,
+            },
+            accumulate: !first || matches!(self.start, Start::Accumulate),
+            act: if last { self.act } else { Activation::None },
+            width,
+        }
+    }
+}
+
+/// Goes through k in blocks, and through the columns in panels, copied to `panel` if there is one.
+struct Blocks<'a, 'b> {
+    product: &'a mut Product<'b>,
+    panel: Option<&'a mut [f32]>,
+}
+
+impl Kernel for Blocks<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Blocks { product, mut panel } = self;
+        let (m, n, k) = (product.c.rows, product.c.cols, product.a.cols);
+        let blocked = panel.is_some() || m > 16;
+        let count = if blocked { k.div_ceil(MAX_DEPTH).max(1) } else { 1 };
+        let depth = k.div_ceil(count);
+        for block in 0..count {
+            let ks = block * depth..k.min((block + 1) * depth);
+            let mut j = 0;
+            while j < n {
+                let width = product.panel_width::<S>(n - j);
+                let mut tile = product.tile(&ks, j, width);
+                if let Some(panel) = panel.as_deref_mut() {
+                    let js = j..j + width;
+                    s.call(Pack { b: &product.b, ks: &ks, js: &js, panel });
+                    (tile.b, tile.b_row) = (panel.as_ptr(), width.next_multiple_of(LANES));
+                }
+                // SAFETY: the constructors of the matrices and the checks of `gemm` put all rows
+                // of A and C, the k range of A and B, and columns j..j + width inside the slices.
+                unsafe { tile.run(s, m) };
+                j += width;
+            }
+        }
+    }
+}
