@@ -1,7 +1,9 @@
 //! The classic-control tasks, and what they have in common.
 
 mod acrobot;
+mod batched;
 mod cartpole;
+mod lanes;
 mod libm;
 mod mountain_car;
 mod mountain_car_continuous;
@@ -14,7 +16,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use acrobot::{Acrobot, AcrobotArgs, BookOrNips};
+pub use batched::{BatchedVecEnv, BlockStep};
 pub use cartpole::{CartPole, CartPoleArgs, Integrator};
+pub use lanes::{LANES, Lanes};
 pub use mountain_car::{MountainCar, MountainCarArgs};
 pub use mountain_car_continuous::{MountainCarContinuous, MountainCarContinuousArgs};
 pub use pendulum::{Pendulum, PendulumArgs, PendulumReset};
@@ -27,6 +31,9 @@ pub trait Task: Clone + Send + Sync + Sized + 'static {
 
     /// An array of `f64`: everything that changes from step to step.
     type State: Copy + Default + Send + AsRef<[f64]> + AsMut<[f64]>;
+
+    /// The states of [`LANES`] environments: an array of one [`Lanes`] for each number of a state.
+    type Block: Copy + Default + Send + AsRef<[Lanes]> + AsMut<[Lanes]>;
 
     /// A task with these arguments.
     ///
@@ -45,6 +52,10 @@ pub trait Task: Clone + Send + Sync + Sized + 'static {
 
     /// Writes the observation of `state`.
     fn observe(&self, state: &Self::State, obs: &mut [f32]);
+
+    /// [`Task::step`] and [`Task::observe`] for [`LANES`] environments at once, to the bit the
+    /// same; `actions` are choices or forces as numbers.
+    fn step_block(&self, block: &mut Self::Block, actions: &Lanes, out: &mut BlockStep);
 }
 
 /// Bounds of the first state, Gymnasium's `reset(options={"low": …, "high": …})`.

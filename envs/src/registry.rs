@@ -3,7 +3,8 @@
 use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv};
 
 use crate::classic_control::{
-    Acrobot, CartPole, ClassicEnv, MountainCar, MountainCarContinuous, Pendulum, Task,
+    Acrobot, BatchedVecEnv, CartPole, ClassicEnv, MountainCar, MountainCarContinuous, Pendulum,
+    Task,
 };
 
 /// Every environment of this crate.
@@ -15,6 +16,9 @@ pub const ENVS: &[EnvEntry] = &[
     EnvEntry::new::<Acrobot>("Acrobot-v1", 500, Some(-100.0)),
     EnvEntry::new::<Pendulum>("Pendulum-v1", 200, None),
 ];
+
+/// Number of environments from which stepping them in blocks is faster than one by one.
+const BATCH_FROM: usize = 8;
 
 type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;
 type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
@@ -45,7 +49,10 @@ impl EnvEntry {
             make: |entry, args| Ok(Box::new(entry.classic::<T>(args)?)),
             make_vec: |entry, n_envs, args| {
                 let env = entry.classic::<T>(args)?;
-                Ok(Box::new(SyncVecEnv::new(vec![env; n_envs])?))
+                if n_envs < BATCH_FROM {
+                    return Ok(Box::new(SyncVecEnv::new(vec![env; n_envs])?));
+                }
+                Ok(Box::new(BatchedVecEnv::new(&env, n_envs)?))
             },
         }
     }

@@ -20,8 +20,9 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
+use super::lanes::{LANES, Lanes, cos, sin_cos, squares};
 use super::libm::square;
-use super::{ResetBounds, Task, check_positive, choice};
+use super::{BlockStep, ResetBounds, Task, check_positive, choice};
 
 /// Which equations of motion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,13 +105,16 @@ struct Functions {
     cos_12_down: f64,
     velocity_1_squared: f64,
     velocity_2_squared: f64,
+    d2_squared: f64,
 }
 
 impl Functions {
-    fn of([angle_1, angle_2, velocity_1, velocity_2]: [f64; 4]) -> Functions {
+    fn of(task: &Acrobot, [angle_1, angle_2, velocity_1, velocity_2]: [f64; 4]) -> Functions {
+        let cos_2 = angle_2.cos();
         Functions {
+            d2_squared: square(task.inertias(cos_2).1),
             sin_2: angle_2.sin(),
-            cos_2: angle_2.cos(),
+            cos_2,
             cos_1_down: (angle_1 - PI / 2.0).cos(),
             cos_12_down: (angle_1 + angle_2 - PI / 2.0).cos(),
             velocity_1_squared: square(velocity_1),
@@ -133,14 +137,8 @@ impl Acrobot {
 
     /// Time derivative of the state.
     #[inline(always)]
-    fn derivative(
-        &self,
-        [_, _, velocity_1, velocity_2]: [f64; 4],
-        torque: f64,
-        f: &Functions,
-        (d1, d2): (f64, f64),
-        d2_squared: f64,
-    ) -> [f64; 4] {
+    fn derivative(&self, state: [f64; 4], torque: f64, f: &Functions) -> [f64; 4] {
+        let ([_, _, velocity_1, velocity_2], (d1, d2)) = (state, self.inertias(f.cos_2));
         let AcrobotArgs { gravity: g, link_length_1: l1, link_mass_1: m1, .. } = self.args;
         let AcrobotArgs { link_mass_2: m2, link_com_pos_1: lc1, link_com_pos_2: lc2, .. } =
             self.args;
@@ -155,7 +153,7 @@ impl Acrobot {
             }
             BookOrNips::Nips => torque + d2 / d1 * phi_1 - phi_2,
         };
-        let inertia = m2 * self.com_2_squared + self.args.link_moi - d2_squared / d1;
+        let inertia = m2 * self.com_2_squared + self.args.link_moi - f.d2_squared / d1;
         let acceleration_2 = torques / inertia;
         let acceleration_1 = -(d2 * acceleration_2 + phi_1) / d1;
         [velocity_1, velocity_2, acceleration_1, acceleration_2]
@@ -163,17 +161,18 @@ impl Acrobot {
 
     /// One step of the classical Runge-Kutta method, wrapped and bounded afterwards.
     fn advance(&self, state: [f64; 4], torque: f64) -> [f64; 4] {
-        let slope = |state: [f64; 4]| {
-            let functions = Functions::of(state);
-            let inertias = self.inertias(functions.cos_2);
-            self.derivative(state, torque, &functions, inertias, square(inertias.1))
-        };
+        let slope = |state: [f64; 4]| self.derivative(state, torque, &Functions::of(self, state));
         let dt = self.args.dt;
         let k1 = slope(state);
         let k2 = slope(along(state, dt / 2.0, k1));
         let k3 = slope(along(state, dt / 2.0, k2));
         let k4 = slope(along(state, dt, k3));
-        let next = runge_kutta(state, dt, [k1, k2, k3, k4]);
+        self.bounded(runge_kutta(state, dt, [k1, k2, k3, k4]))
+    }
+
+    /// The state with its angles wrapped and its velocities bounded.
+    #[inline(always)]
+    fn bounded(&self, next: [f64; 4]) -> [f64; 4] {
         let (limit_1, limit_2) = (self.args.max_vel_1, self.args.max_vel_2);
         [
             wrap(next[0]),
@@ -182,6 +181,48 @@ impl Acrobot {
             next[3].max(-limit_2).min(limit_2),
         ]
     }
+}
+
+impl Acrobot {
+    /// Time derivatives of the states of a block.
+    #[inline(always)]
+    fn slopes(&self, block: &[Lanes; 4], actions: &Lanes) -> [Lanes; 4] {
+        let [angle_1, angle_2, velocity_1, velocity_2] = block;
+        let (sin_2, cos_2) = sin_cos(angle_2);
+        let cos_1_down = cos(&angle_1.map(|angle| angle - PI / 2.0));
+        let cos_12_down =
+            cos(&std::array::from_fn(|lane| angle_1[lane] + angle_2[lane] - PI / 2.0));
+        let velocity_1_squared = squares(velocity_1);
+        let velocity_2_squared = squares(velocity_2);
+        let d2_squared = squares(&cos_2.map(|cos| self.inertias(cos).1));
+        let mut slopes = [[0.0; LANES]; 4];
+        for lane in 0..LANES {
+            let functions = Functions {
+                sin_2: sin_2[lane],
+                cos_2: cos_2[lane],
+                cos_1_down: cos_1_down[lane],
+                cos_12_down: cos_12_down[lane],
+                velocity_1_squared: velocity_1_squared[lane],
+                velocity_2_squared: velocity_2_squared[lane],
+                d2_squared: d2_squared[lane],
+            };
+            let slope = self.derivative(row(block, lane), actions[lane] - 1.0, &functions);
+            slopes.iter_mut().zip(slope).for_each(|(column, value)| column[lane] = value);
+        }
+        slopes
+    }
+}
+
+/// The numbers of one environment of a block.
+#[inline(always)]
+fn row(block: &[Lanes; 4], lane: usize) -> [f64; 4] {
+    std::array::from_fn(|column| block[column][lane])
+}
+
+/// [`along`] for each environment of a block.
+#[inline(always)]
+fn all_along(block: &[Lanes; 4], time: f64, slopes: &[Lanes; 4]) -> [Lanes; 4] {
+    std::array::from_fn(|i| std::array::from_fn(|lane| block[i][lane] + time * slopes[i][lane]))
 }
 
 /// `state + time * slope`.
@@ -199,7 +240,7 @@ fn runge_kutta(state: [f64; 4], dt: f64, [k1, k2, k3, k4]: [[f64; 4]; 4]) -> [f6
 /// Brings an angle into ±π by whole turns, one after another as Gymnasium does; so many turns that
 /// this would not end, which takes extreme constants, are taken off at once.
 fn wrap(mut angle: f64) -> f64 {
-    if !(angle.abs() < 1e6) {
+    if angle.abs() >= 1e6 {
         angle = angle.rem_euclid(2.0 * PI);
     }
     while angle > PI {
@@ -215,6 +256,7 @@ impl Task for Acrobot {
     type Args = AcrobotArgs;
     /// Angle 1, angle 2 and their velocities.
     type State = [f64; 4];
+    type Block = [Lanes; 4];
 
     fn new(args: AcrobotArgs) -> Result<Acrobot, String> {
         check_positive(&[
@@ -260,5 +302,33 @@ impl Task for Acrobot {
         let row = [angle_1.cos(), angle_1.sin(), angle_2.cos(), angle_2.sin()];
         obs[..4].copy_from_slice(&row.map(|value| value as f32));
         obs[4..].copy_from_slice(&[velocity_1 as f32, velocity_2 as f32]);
+    }
+
+    #[inline(always)]
+    fn step_block(&self, block: &mut [Lanes; 4], actions: &Lanes, out: &mut BlockStep) {
+        let dt = self.args.dt;
+        let k1 = self.slopes(block, actions);
+        let k2 = self.slopes(&all_along(block, dt / 2.0, &k1), actions);
+        let k3 = self.slopes(&all_along(block, dt / 2.0, &k2), actions);
+        let k4 = self.slopes(&all_along(block, dt, &k3), actions);
+        for lane in 0..LANES {
+            let slopes = [&k1, &k2, &k3, &k4].map(|slope| row(slope, lane));
+            let next = self.bounded(runge_kutta(row(block, lane), dt, slopes));
+            block.iter_mut().zip(next).for_each(|(column, value)| column[lane] = value);
+        }
+        let [angle_1, angle_2, velocity_1, velocity_2] = &*block;
+        let (sin_1, cos_1) = sin_cos(angle_1);
+        let (sin_2, cos_2) = sin_cos(angle_2);
+        let cos_12 = cos(&std::array::from_fn(|lane| angle_2[lane] + angle_1[lane]));
+        for lane in 0..LANES {
+            let terminated = -cos_1[lane] - cos_12[lane] > 1.0;
+            out.terminated[lane] = terminated;
+            out.rewards[lane] = if terminated { 0.0 } else { -1.0 };
+        }
+        for (obs, column) in
+            out.obs.iter_mut().zip([&cos_1, &sin_1, &cos_2, &sin_2, velocity_1, velocity_2])
+        {
+            *obs = column.map(|value| value as f32);
+        }
     }
 }

@@ -18,7 +18,8 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::{ResetBounds, Task, check_positive, choice};
+use super::lanes::{LANES, Lanes, sin_cos};
+use super::{BlockStep, ResetBounds, Task, check_positive, choice};
 
 /// Which velocities move the cart and the pole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +131,7 @@ impl CartPole {
 impl Task for CartPole {
     type Args = CartPoleArgs;
     type State = CartPoleState;
+    type Block = [Lanes; 5];
 
     fn new(args: CartPoleArgs) -> Result<CartPole, String> {
         check_positive(&[
@@ -174,5 +176,23 @@ impl Task for CartPole {
 
     fn observe(&self, state: &CartPoleState, obs: &mut [f32]) {
         obs.iter_mut().zip(state).for_each(|(obs, &value)| *obs = value as f32);
+    }
+
+    #[inline(always)]
+    fn step_block(&self, block: &mut [Lanes; 5], actions: &Lanes, out: &mut BlockStep) {
+        let [x, x_dot, theta, theta_dot, ended] = block;
+        let (sin, cos) = sin_cos(theta);
+        for lane in 0..LANES {
+            let push = self.args.force_mag;
+            let force = if actions[lane] == 1.0 { push } else { -push };
+            let state = [x[lane], x_dot[lane], theta[lane], theta_dot[lane]];
+            let next = self.advance(state, force, sin[lane], cos[lane]);
+            let failed = self.has_failed(next[0], next[2]);
+            out.rewards[lane] = self.reward(failed, ended[lane] == 1.0);
+            out.terminated[lane] = failed;
+            [x[lane], x_dot[lane], theta[lane], theta_dot[lane]] = next;
+            ended[lane] = if failed { 1.0 } else { ended[lane] };
+            next.iter().zip(&mut out.obs).for_each(|(&value, obs)| obs[lane] = value as f32);
+        }
     }
 }

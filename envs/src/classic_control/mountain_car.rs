@@ -14,7 +14,8 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::{ResetBounds, Task, check_finite, check_positive, choice};
+use super::lanes::{LANES, Lanes, cos};
+use super::{BlockStep, ResetBounds, Task, check_finite, check_positive, choice};
 
 /// Arguments of MountainCar.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,7 @@ impl MountainCar {
 impl Task for MountainCar {
     type Args = MountainCarArgs;
     type State = [f64; 2];
+    type Block = [Lanes; 2];
 
     fn new(args: MountainCarArgs) -> Result<MountainCar, String> {
         check_positive(&[
@@ -116,5 +118,19 @@ impl Task for MountainCar {
 
     fn observe(&self, state: &[f64; 2], obs: &mut [f32]) {
         obs.copy_from_slice(&state.map(|value| value as f32));
+    }
+
+    #[inline(always)]
+    fn step_block(&self, block: &mut [Lanes; 2], actions: &Lanes, out: &mut BlockStep) {
+        let [position, velocity] = block;
+        let slope = cos(&position.map(|position| 3.0 * position));
+        for lane in 0..LANES {
+            let state = [position[lane], velocity[lane]];
+            let next = self.advance(state, actions[lane] - 1.0, slope[lane]);
+            out.rewards[lane] = -1.0;
+            out.terminated[lane] = self.has_arrived(next);
+            [position[lane], velocity[lane]] = next;
+            (out.obs[0][lane], out.obs[1][lane]) = (next[0] as f32, next[1] as f32);
+        }
     }
 }

@@ -17,7 +17,8 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::{ResetBounds, Task, check_finite, check_positive, force_of};
+use super::lanes::{LANES, Lanes, cos};
+use super::{BlockStep, ResetBounds, Task, check_finite, check_positive, force_of};
 
 /// Arguments of MountainCarContinuous.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +115,7 @@ impl Task for MountainCarContinuous {
     type Args = MountainCarContinuousArgs;
     /// Position, velocity, and 1 from the first step on, when the state is in single precision.
     type State = [f64; 3];
+    type Block = [Lanes; 3];
 
     fn new(args: MountainCarContinuousArgs) -> Result<MountainCarContinuous, String> {
         check_positive(&[
@@ -151,5 +153,25 @@ impl Task for MountainCarContinuous {
 
     fn observe(&self, state: &[f64; 3], obs: &mut [f32]) {
         obs.iter_mut().zip(state).for_each(|(obs, &value)| *obs = value as f32);
+    }
+
+    #[inline(always)]
+    fn step_block(&self, block: &mut [Lanes; 3], actions: &Lanes, out: &mut BlockStep) {
+        let [position, velocity, stepped] = block;
+        let slope = cos(&std::array::from_fn(|lane| {
+            MountainCarContinuous::slope_angle(position[lane], stepped[lane] == 1.0)
+        }));
+        for lane in 0..LANES {
+            let (single, action) = (stepped[lane] == 1.0, actions[lane] as f32);
+            let state = [position[lane], velocity[lane]];
+            let next = self.advance(state, single, action, slope[lane]);
+            let arrived = self.has_arrived(next, single);
+            out.rewards[lane] = MountainCarContinuous::reward(action, arrived);
+            out.terminated[lane] = arrived;
+            let observed = next.map(|value| value as f32);
+            [out.obs[0][lane], out.obs[1][lane]] = observed;
+            [position[lane], velocity[lane]] = observed.map(f64::from);
+            stepped[lane] = 1.0;
+        }
     }
 }

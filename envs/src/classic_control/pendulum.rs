@@ -15,8 +15,9 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
+use super::lanes::{LANES, Lanes, sin, sin_cos, squares, squares_f32};
 use super::libm::{square, square_f32};
-use super::{Task, check_finite, check_positive, force_of};
+use super::{BlockStep, Task, check_finite, check_positive, force_of};
 
 /// Largest sizes of the first state, Gymnasium's `reset(options={"x_init": …, "y_init": …})`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +112,7 @@ impl Task for Pendulum {
     type Args = PendulumArgs;
     /// Angle and angular velocity.
     type State = [f64; 2];
+    type Block = [Lanes; 2];
 
     fn new(args: PendulumArgs) -> Result<Pendulum, String> {
         check_finite(&[("g", args.g)])?;
@@ -157,5 +159,27 @@ impl Task for Pendulum {
     fn observe(&self, state: &[f64; 2], obs: &mut [f32]) {
         let [angle, velocity] = *state;
         obs.copy_from_slice(&[angle.cos() as f32, angle.sin() as f32, velocity as f32]);
+    }
+
+    #[inline(always)]
+    fn step_block(&self, block: &mut [Lanes; 2], actions: &Lanes, out: &mut BlockStep) {
+        let [angle, velocity] = block;
+        let torques = actions.map(|action| self.clip(action as f32));
+        let angles_squared = squares(&angle.map(normalized));
+        let velocities_squared = squares(velocity);
+        let torques_squared = squares_f32(&torques.map(f64::from));
+        let weight = sin(angle);
+        for lane in 0..LANES {
+            let state = [angle[lane], velocity[lane]];
+            [angle[lane], velocity[lane]] = self.advance(state, torques[lane], weight[lane]);
+            let torque_squared = torques_squared[lane] as f32;
+            let squares = (angles_squared[lane], velocities_squared[lane]);
+            out.rewards[lane] = Pendulum::reward(squares.0, squares.1, torque_squared);
+        }
+        out.terminated = [false; LANES];
+        let (sin, cos) = sin_cos(angle);
+        out.obs[0] = cos.map(|value| value as f32);
+        out.obs[1] = sin.map(|value| value as f32);
+        out.obs[2] = velocity.map(|value| value as f32);
     }
 }

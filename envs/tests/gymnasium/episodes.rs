@@ -44,10 +44,16 @@ enum Number {
 }
 
 impl Number {
-    fn to_actions(&self, space: &Space) -> Actions {
-        let continuous = |values: Vec<f32>| Actions::Continuous { dim: values.len(), values };
+    /// The action for each of `n_envs` environments.
+    fn to_actions(&self, space: &Space, n_envs: usize) -> Actions {
+        let continuous = |values: Vec<f32>| Actions::Continuous {
+            dim: values.len(),
+            values: values.repeat(n_envs),
+        };
         match (self, space) {
-            (Number::Choice(choice), Space::Discrete(_)) => Actions::Discrete(vec![*choice]),
+            (Number::Choice(choice), Space::Discrete(_)) => {
+                Actions::Discrete(vec![*choice; n_envs])
+            }
             (Number::Choice(choice), _) => continuous(vec![*choice as f32]),
             (Number::Scalar(value), _) => continuous(vec![*value]),
             (Number::Vector(values), _) => continuous(values.clone()),
@@ -89,7 +95,7 @@ fn replay_single(row: &Row<'_>, sequence: &SeedSequence) -> Result<(), String> {
             .and_then(|()| equal("reset_obs", batch.next_obs.clone(), &episode.reset_obs))
             .map_err(|reason| format!("episode {number}: {reason}"))?;
         for (t, action) in episode.actions.iter().enumerate() {
-            let actions = action.to_actions(&space);
+            let actions = action.to_actions(&space, 1);
             let step = env.step(actions.row(0), &mut batch.next_obs);
             let step = step.map_err(|error| error.to_string())?;
             (batch.rewards[0], batch.terminated[0]) = (step.reward, step.terminated);
@@ -102,17 +108,22 @@ fn replay_single(row: &Row<'_>, sequence: &SeedSequence) -> Result<(), String> {
     Ok(())
 }
 
-/// Observations, rewards and ends of a vector environment with one lane.
+/// Lanes of the vector environment; enough for it to step them in blocks.
+const LANES: usize = 20;
+
+/// Observations, rewards and ends of the first lane of a vector environment.
 fn replay_vector(row: &Row<'_>, seed: u64) -> Result<(), String> {
-    let envs = rlrun_envs::make_vec(&row.env, 1, &row.kwargs);
+    let envs = rlrun_envs::make_vec(&row.env, LANES, &row.kwargs);
     let mut envs = envs.map_err(|error| error.to_string())?;
     let space = envs.spec().action_space.clone();
+    let dim = envs.spec().observation_space.dim();
     envs.reset(seed);
     for (number, episode) in row.episodes.iter().enumerate() {
-        equal("reset_obs", envs.obs().to_vec(), &episode.reset_obs)
+        equal("reset_obs", envs.obs()[..dim].to_vec(), &episode.reset_obs)
             .map_err(|reason| format!("episode {number}: {reason}"))?;
         for (t, action) in episode.actions.iter().enumerate() {
-            let batch = envs.step(&action.to_actions(&space)).map_err(|error| error.to_string())?;
+            let batch =
+                envs.step(&action.to_actions(&space, LANES)).map_err(|error| error.to_string())?;
             compare_step(batch, episode, t)
                 .map_err(|reason| format!("episode {number}, step {t}: {reason}"))?;
         }
@@ -121,7 +132,8 @@ fn replay_vector(row: &Row<'_>, seed: u64) -> Result<(), String> {
 }
 
 fn compare_step(batch: &StepBatch, episode: &Episode, t: usize) -> Result<(), String> {
-    equal("obs", batch.next_obs.clone(), &episode.obs[t])?;
+    let expected = &episode.obs[t];
+    equal("obs", batch.next_obs[..expected.len()].to_vec(), expected)?;
     equal("reward", batch.rewards[0], &episode.rewards[t])?;
     equal("terminated", batch.terminated[0], &(episode.terminated_at == Some(t)))?;
     equal("truncated", batch.truncated[0], &(episode.truncated_at == Some(t)))
@@ -143,7 +155,7 @@ fn draw_actions(row: &Row<'_>) -> Result<(), String> {
     let drawn = spaces.iter().any(|space| {
         let actions = space.sample(recorded.len(), &mut NumpyRng::new(action_seed));
         let same = |(index, number): (usize, &&Number)| {
-            actions.row(index) == number.to_actions(space).row(0)
+            actions.row(index) == number.to_actions(space, 1).row(0)
         };
         recorded.iter().enumerate().all(same)
     });
