@@ -60,7 +60,8 @@ pub fn argmax(x: &[f32]) -> usize {
     x.iter().position(|v| *v == largest || v.is_nan()).unwrap_or(0)
 }
 
-/// out\[j] (+)= Σᵢ x\[i, j] for a row-major `[m, n]`, row after row; `accumulate` adds to `out`.
+/// out\[j] (+)= Σᵢ x\[i, j] for a row-major `[m, n]`: row after row if n ≥ 16, else row i
+/// joins rows i ± 16 first; `accumulate` adds to `out`.
 pub fn column_sums(x: &[f32], accumulate: bool, out: &mut [f32]) {
     check_columns(x, out);
     dispatch(ColumnSums { x, accumulate, out });
@@ -191,6 +192,9 @@ trait Terms {
 #[inline(always)]
 fn sum_down<S: Simd>(s: S, rows: usize, accumulate: bool, out: &mut [f32], terms: &mut impl Terms) {
     let n = out.len();
+    if n < LANES {
+        return sum_down_narrow(s, rows, accumulate, out, terms);
+    }
     for (strip, out) in out.chunks_mut(UNROLL * LANES).enumerate() {
         let j = strip * UNROLL * LANES;
         let mut sums = [s.zero(); UNROLL];
@@ -215,6 +219,34 @@ fn sum_down<S: Simd>(s: S, rows: usize, accumulate: bool, out: &mut [f32], terms
         }
         for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
             s.store_any(sum, out);
+        }
+    }
+}
+
+/// The same for rows shorter than a vector: 16 rows are n whole vectors, summed lane by lane over
+/// the blocks of 16 rows, then row by row.
+#[inline(always)]
+fn sum_down_narrow<S: Simd>(
+    s: S,
+    rows: usize,
+    accumulate: bool,
+    out: &mut [f32],
+    terms: &mut impl Terms,
+) {
+    let n = out.len();
+    let mut sums = [[0.0; LANES]; LANES];
+    let len = rows * n;
+    for (v, i) in (0..len).step_by(LANES).enumerate() {
+        let sum = &mut sums[v % n];
+        let total = s.add(s.load(sum), terms.at(s, i, LANES.min(len - i)));
+        s.store(total, sum);
+    }
+    if !accumulate {
+        out.fill(0.0);
+    }
+    for row in sums.as_flattened()[..LANES * n].chunks_exact(n.max(1)) {
+        for (out, x) in out.iter_mut().zip(row) {
+            *out += x;
         }
     }
 }

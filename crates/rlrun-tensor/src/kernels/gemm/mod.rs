@@ -9,6 +9,7 @@ mod tile;
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use pack::{MAX_DEPTH, PANEL, Pack};
+use std::cell::RefCell;
 use std::ops::Range;
 use tile::Tile;
 
@@ -85,6 +86,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    fn rows(self, range: Range<usize>) -> Self {
+        let start = self.data.len().min(range.start * self.row_stride);
+        Matrix { data: &self.data[start..], rows: range.len(), ..self }
+    }
+
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.rows, self.cols]
@@ -148,14 +154,8 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
     if c.rows == 0 || c.cols == 0 {
         return;
     }
-    let mut product = Product { a, b, start, act, c };
-    if product.packs() {
-        PANEL.with_borrow_mut(|panel| {
-            dispatch(Blocks { product: &mut product, panel: Some(&mut panel.0) });
-        });
-    } else {
-        dispatch(Blocks { product: &mut product, panel: None });
-    }
+    let product = Product { a, b, start, act, c };
+    if product.is_narrow() { product.run_transposed() } else { product.run() }
 }
 
 /// A product whose shapes were checked.
@@ -167,11 +167,72 @@ struct Product<'a> {
     c: MatrixMut<'a>,
 }
 
+thread_local! {
+    /// Cᵀ of a narrow product, a few rows of C at a time.
+    static NARROW: RefCell<[f32; NARROW_COLS * NARROW_ROWS]> =
+        const { RefCell::new([0.0; NARROW_COLS * NARROW_ROWS]) };
+}
+const NARROW_COLS: usize = 8;
+const NARROW_ROWS: usize = 512;
+
 impl Product<'_> {
+    fn run(mut self) {
+        if self.packs() {
+            PANEL.with_borrow_mut(|panel| {
+                dispatch(Blocks { product: &mut self, panel: Some(&mut panel.0) });
+            });
+        } else {
+            dispatch(Blocks { product: &mut self, panel: None });
+        }
+    }
+
+    /// Whether C has so few columns that most lanes would idle. Then its transpose is computed,
+    /// unless the transpose of A costs more than that saves.
+    fn is_narrow(&self) -> bool {
+        let most = if self.a.row_stride == 1 { NARROW_COLS } else { NARROW_COLS / 2 };
+        self.c.cols <= most && self.c.rows >= LANES
+    }
+
+    /// Cᵀ = act(start + Bᵀ·Aᵀ): the same sums with the lanes over the rows of C.
+    fn run_transposed(self) {
+        let Product { a, b, start, act, c } = self;
+        NARROW.with_borrow_mut(|scratch| {
+            for first in (0..c.rows).step_by(NARROW_ROWS) {
+                let rows = NARROW_ROWS.min(c.rows - first);
+                let ct = &mut scratch[..rows * c.cols];
+                let block = &mut c.data[first * c.row_stride..];
+                let mut transposed_start = Start::Accumulate;
+                match start {
+                    Start::Zero => transposed_start = Start::Zero,
+                    Start::Bias(bias) => {
+                        for (row, bias) in ct.chunks_exact_mut(rows).zip(bias) {
+                            row.fill(*bias);
+                        }
+                    }
+                    Start::Accumulate => {
+                        for (j, row) in ct.chunks_exact_mut(rows).enumerate() {
+                            for (i, x) in row.iter_mut().enumerate() {
+                                *x = block[i * c.row_stride + j];
+                            }
+                        }
+                    }
+                }
+                let c_transposed = MatrixMut::new(ct, c.cols, rows);
+                let a = a.rows(first..first + rows);
+                Product { a: b.t(), b: a.t(), start: transposed_start, act, c: c_transposed }.run();
+                for (j, row) in ct.chunks_exact(rows).enumerate() {
+                    for (i, x) in row.iter().enumerate() {
+                        block[i * c.row_stride + j] = *x;
+                    }
+                }
+            }
+        });
+    }
+
     /// Whether panels of B are copied before use: to have rows side by side at all, or to keep a
     /// panel that many rows read in the nearest cache.
     fn packs(&self) -> bool {
-        const ROWS: usize = 32;
+        const ROWS: usize = 96;
         self.b.col_stride != 1 || (self.c.rows >= ROWS && self.b.row_stride > 64)
     }
 
