@@ -14,6 +14,7 @@ mod reduce;
 mod simd;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub use elementwise::{Binary, Operand, Unary, binary, clamp_inplace, unary, unary_inplace};
 pub use gemm::{Activation, Matrix, MatrixMut, Start, gemm};
@@ -23,3 +24,4 @@ pub use reduce::{
     sum, sum_of_squares,
 };
 pub use simd::{Level, level};
+pub use threads::{num_threads, set_num_threads};

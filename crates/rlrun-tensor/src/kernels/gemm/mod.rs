@@ -8,6 +8,7 @@ mod pack;
 mod tile;
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::num_threads;
 use pack::{MAX_DEPTH, PANEL, Pack};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -138,6 +139,15 @@ impl<'a> MatrixMut<'a> {
         assert!(row_stride >= cols || rows <= 1, "matrix: rows of the output overlap");
         MatrixMut { data, rows, cols, row_stride }
     }
+
+    /// The first `rows` rows, fewer than all, and the others.
+    fn split_at(self, rows: usize) -> (Self, Self) {
+        let (first, rest) = self.data.split_at_mut(rows * self.row_stride);
+        (
+            MatrixMut { data: first, rows, ..self },
+            MatrixMut { data: rest, rows: self.rows - rows, ..self },
+        )
+    }
 }
 
 /// C = act(start + A·B) for A `[m, k]`, B `[k, n]`, C `[m, n]`.
@@ -155,7 +165,10 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
         return;
     }
     let product = Product { a, b, start, act, c };
-    if product.is_narrow() { product.run_transposed() } else { product.run() }
+    match product.threads() {
+        1 => product.run(),
+        threads => product.run_on(threads),
+    }
 }
 
 /// A product whose shapes were checked.
@@ -176,7 +189,40 @@ const NARROW_COLS: usize = 8;
 const NARROW_ROWS: usize = 512;
 
 impl Product<'_> {
-    fn run(mut self) {
+    /// How many threads are worth their cost: each gets several tiles of rows and enough to do.
+    fn threads(&self) -> usize {
+        const MIN_PRODUCTS: usize = 1 << 20;
+        const MIN_ROWS: usize = 12;
+        let available = num_threads();
+        if available == 1 {
+            return 1;
+        }
+        let work = self.c.rows * self.c.cols * self.a.cols / MIN_PRODUCTS;
+        available.min(work).min(self.c.rows / MIN_ROWS).max(1)
+    }
+
+    /// Gives each thread a block of whole rows.
+    fn run_on(self, threads: usize) {
+        let Product { a, b, start, act, mut c } = self;
+        let share = c.rows.div_ceil(threads).next_multiple_of(12);
+        rayon::in_place_scope(|scope| {
+            let mut first = 0;
+            while c.rows > share {
+                let (block, rest) = c.split_at(share);
+                let a = a.rows(first..first + share);
+                scope.spawn(move |_| Product { a, b, start, act, c: block }.run());
+                first += share;
+                c = rest;
+            }
+            Product { a: a.rows(first..first + c.rows), b, start, act, c }.run();
+        });
+    }
+
+    fn run(self) {
+        if self.is_narrow() { self.run_transposed() } else { self.run_tiled() }
+    }
+
+    fn run_tiled(mut self) {
         if self.packs() {
             PANEL.with_borrow_mut(|panel| {
                 dispatch(Blocks { product: &mut self, panel: Some(&mut panel.0) });
@@ -219,7 +265,8 @@ impl Product<'_> {
                 }
                 let c_transposed = MatrixMut::new(ct, c.cols, rows);
                 let a = a.rows(first..first + rows);
-                Product { a: b.t(), b: a.t(), start: transposed_start, act, c: c_transposed }.run();
+                Product { a: b.t(), b: a.t(), start: transposed_start, act, c: c_transposed }
+                    .run_tiled();
                 for (j, row) in ct.chunks_exact(rows).enumerate() {
                     for (i, x) in row.iter().enumerate() {
                         block[i * c.row_stride + j] = *x;
