@@ -22,4 +22,12 @@ impl Activation {
             Activation::Relu => input.relu(),
         }
     }
+
+    /// The name of the function in a fused layer.
+    pub(crate) fn fused(self) -> rlrun_tensor::Activation {
+        match self {
+            Activation::Tanh => rlrun_tensor::Activation::Tanh,
+            Activation::Relu => rlrun_tensor::Activation::Relu,
+        }
+    }
 }

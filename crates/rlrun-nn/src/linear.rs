@@ -3,7 +3,7 @@
 use rlrun_core::Rng;
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Init, Layer, Module, join};
+use crate::{Activation, Init, Layer, Module, join};
 
 /// y = x Wᵀ + b, as `torch.nn.Linear`.
 ///
@@ -25,6 +25,13 @@ impl Linear {
             weight: Parameter::column_major(&Tensor::from_vec(weight, [outputs, inputs])),
             bias: Parameter::new(Tensor::from_vec(bias, [outputs])),
         }
+    }
+}
+
+impl Linear {
+    /// act(x Wᵀ + b) in one pass; the same numbers as [`Activation::apply`] after `forward`.
+    pub fn forward_act(&self, input: &Tensor, activation: Activation) -> Tensor {
+        input.linear_act(&self.weight, Some(&self.bias), activation.fused())
     }
 }
 

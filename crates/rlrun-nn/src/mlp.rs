@@ -50,11 +50,12 @@ impl Module for Mlp {
 
 impl Layer for Mlp {
     fn forward(&self, input: &Tensor) -> Tensor {
-        let mut output = self.layers[0].forward(input);
-        for layer in &self.layers[1..] {
-            output = layer.forward(&self.activation.apply(&output));
+        let Some((last, hidden)) = self.layers.split_last() else { return input.clone() };
+        let mut output = input.clone();
+        for layer in hidden {
+            output = layer.forward_act(&output, self.activation);
         }
-        output
+        last.forward(&output)
     }
 }
 

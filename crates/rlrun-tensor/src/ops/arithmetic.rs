@@ -2,18 +2,78 @@
 
 use crate::autograd::NodeRef;
 use crate::error::ok;
+use crate::kernels::{self, Binary, Operand};
 use crate::layout::{Layout, Shape, broadcast_shape};
+use crate::pool::Scratch;
 use crate::storage::DType;
 use crate::tensor::{Tensor, f32s};
 
 use super::elementwise::{Keep, Unary, each};
 
-/// A function of two numbers.
-type Pair = fn(f32, f32) -> f32;
+/// A kernel over two tensors, broadcast to a common shape.
+#[track_caller]
+pub(super) fn zip(f: Binary, a: &Tensor, b: &Tensor) -> Tensor {
+    let op = name(f);
+    ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
+    if a.layout.strides == b.layout.strides && a.dims() == b.dims() && a.layout.is_dense() {
+        let (x, y) = (a.read_memory(), b.read_memory());
+        let (x, y) = (Operand::Elements(&x), Operand::Elements(&y));
+        return Tensor::build_as(a.layout, |out| kernels::binary(f, x, y, out));
+    }
+    let shape = ok(broadcast_shape(op, a.dims(), b.dims()));
+    let (Some(over_a), Some(over_b)) = (a.layout.broadcast(&shape), b.layout.broadcast(&shape))
+    else {
+        unreachable!("both broadcast to the common shape")
+    };
+    let (x, y) = (a.storage.read(), b.storage.read());
+    let (x, y) = (f32s(&x), f32s(&y));
+    let (mut copy_a, mut copy_b) = (Scratch::new(0), Scratch::new(0));
+    let x = operand(x, &over_a, &mut copy_a);
+    let y = operand(y, &over_b, &mut copy_b);
+    Tensor::build(&shape, |out| kernels::binary(f, x, y, out))
+}
+
+fn name(f: Binary) -> &'static str {
+    match f {
+        Binary::Add => "add",
+        Binary::Sub => "sub",
+        Binary::Mul => "mul",
+        Binary::Div => "div",
+        Binary::Min => "minimum",
+        Binary::Max => "maximum",
+        _ => "backward",
+    }
+}
+
+/// What a kernel calls a broadcast layout, or a copy of its elements in `copy`.
+fn operand<'a>(memory: &'a [f32], layout: &Layout, copy: &'a mut Scratch) -> Operand<'a> {
+    let (at, numel) = (layout.offset, layout.numel());
+    if layout.is_contiguous() {
+        return Operand::Elements(&memory[at..at + numel]);
+    }
+    let moves = |dim: usize| layout.shape[dim] != 1 && layout.strides[dim] != 0;
+    let last = layout.shape.len() - 1;
+    let (width, step) = (layout.shape[last], layout.strides[last]);
+    if numel > 0 && !(0..last).any(moves) {
+        match step {
+            0 => return Operand::Scalar(memory[at]),
+            1 => return Operand::Row(&memory[at..at + width]),
+            _ => {}
+        }
+    }
+    if last == 1 && step == 0 && layout.strides[0] == 1 {
+        return Operand::Column(&memory[at..at + layout.shape[0]]);
+    }
+    *copy = Scratch::new(numel);
+    for (copy, at) in copy.iter_mut().zip(layout.offsets()) {
+        *copy = memory[at];
+    }
+    Operand::Elements(copy)
+}
 
 /// `f` over two tensors, broadcast to a common shape.
 #[track_caller]
-fn zip(op: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
+fn zip_each(op: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
     ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
     if a.layout.strides == b.layout.strides && a.dims() == b.dims() && a.layout.is_dense() {
         let (x, y) = (a.read_memory(), b.read_memory());
@@ -82,6 +142,11 @@ fn rows(layout: &Layout) -> (impl Iterator<Item = usize>, isize) {
     (outer.offsets(), step)
 }
 
+/// A kernel of a tensor and a number.
+fn with_number(f: Binary, number: f32) -> impl Fn(&[f32], &mut [f32]) {
+    move |x, out| kernels::binary(f, Operand::Elements(x), Operand::Scalar(number), out)
+}
+
 /// Sends the two gradients back through broadcasting.
 fn reduce(grad: impl FnOnce() -> Tensor, needed: bool, shape: &Shape) -> Option<Tensor> {
     needed.then(|| grad().sum_to(shape))
@@ -95,7 +160,7 @@ impl Tensor {
     #[track_caller]
     pub fn add(&self, other: &Tensor) -> Tensor {
         let (a, b) = (self.layout.shape, other.layout.shape);
-        zip("add", self, other, |x, y| x + y).record("add", [self, other], |_| {
+        zip(Binary::Add, self, other).record("add", [self, other], |_| {
             move |grad: &Tensor, node: &NodeRef| {
                 [
                     reduce(|| grad.clone(), node.needs(0), &a),
@@ -112,7 +177,7 @@ impl Tensor {
     #[track_caller]
     pub fn sub(&self, other: &Tensor) -> Tensor {
         let (a, b) = (self.layout.shape, other.layout.shape);
-        zip("sub", self, other, |x, y| x - y).record("sub", [self, other], |_| {
+        zip(Binary::Sub, self, other).record("sub", [self, other], |_| {
             move |grad: &Tensor, node: &NodeRef| {
                 [reduce(|| grad.clone(), node.needs(0), &a), reduce(|| -grad, node.needs(1), &b)]
             }
@@ -126,7 +191,7 @@ impl Tensor {
     #[track_caller]
     pub fn mul(&self, other: &Tensor) -> Tensor {
         let (a, b) = (self.layout.shape, other.layout.shape);
-        zip("mul", self, other, |x, y| x * y).record("mul", [self, other], |saver| {
+        zip(Binary::Mul, self, other).record("mul", [self, other], |saver| {
             let x = saver.input_if(saver.needs(1), self);
             let y = saver.input_if(saver.needs(0), other);
             move |grad: &Tensor, node: &NodeRef| {
@@ -145,7 +210,7 @@ impl Tensor {
     #[track_caller]
     pub fn div(&self, other: &Tensor) -> Tensor {
         let (a, b) = (self.layout.shape, other.layout.shape);
-        zip("div", self, other, |x, y| x / y).record("div", [self, other], |saver| {
+        zip(Binary::Div, self, other).record("div", [self, other], |saver| {
             let x = saver.input_if(saver.needs(1), self);
             let y = saver.input(other);
             move |grad: &Tensor, node: &NodeRef| {
@@ -162,8 +227,7 @@ impl Tensor {
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn maximum(&self, other: &Tensor) -> Tensor {
-        let larger: Pair = |x, y| if x.is_nan() || x > y { x } else { y };
-        self.choose("maximum", other, larger, |x, y| x > y)
+        self.choose("maximum", other, Binary::Max, |x, y| x > y)
     }
 
     /// The smaller of two numbers, broadcast; at a tie each gets half the gradient; NaN wins.
@@ -172,8 +236,7 @@ impl Tensor {
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn minimum(&self, other: &Tensor) -> Tensor {
-        let smaller: Pair = |x, y| if x.is_nan() || x < y { x } else { y };
-        self.choose("minimum", other, smaller, |x, y| x < y)
+        self.choose("minimum", other, Binary::Min, |x, y| x < y)
     }
 
     #[track_caller]
@@ -181,11 +244,11 @@ impl Tensor {
         &self,
         op: &'static str,
         other: &Tensor,
-        value: Pair,
+        value: Binary,
         wins: fn(f32, f32) -> bool,
     ) -> Tensor {
         let (a, b) = (self.layout.shape, other.layout.shape);
-        zip(op, self, other, value).record(op, [self, other], |saver| {
+        zip(value, self, other).record(op, [self, other], |saver| {
             let (x, y) = (saver.input(self), saver.input(other));
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, y) = (x.get(node), y.get(node));
@@ -194,7 +257,7 @@ impl Tensor {
                     (_, true) => 0.0,
                     _ => 0.5,
                 };
-                let of_x = zip(op, &x, &y, share);
+                let of_x = zip_each(op, &x, &y, share);
                 [
                     reduce(|| grad * &of_x, node.needs(0), &a),
                     reduce(|| grad * (1.0 - &of_x), node.needs(1), &b),
@@ -210,7 +273,7 @@ impl Tensor {
     #[track_caller]
     pub fn pow_tensor(&self, exponent: &Tensor) -> Tensor {
         let (a, b) = (self.layout.shape, exponent.layout.shape);
-        let value = zip("pow", self, exponent, f32::powf);
+        let value = zip_each("pow", self, exponent, f32::powf);
         let result = value.clone();
         value.record("pow", [self, exponent], |saver| {
             let (x, e) = (saver.input(self), saver.input(exponent));
@@ -218,13 +281,13 @@ impl Tensor {
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, e) = (x.get(node), e.get(node));
                 let to_x = || {
-                    let zero = zip("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
+                    let zero = zip_each("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
                     let slope = &e * x.pow_tensor(&(&e - 1.0));
                     grad * zip_where(&zero, &slope)
                 };
                 let to_e = y.as_ref().map(|y| {
                     let log =
-                        zip("pow", &x, &e, |x, e| if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() });
+                        zip_each("pow", &x, &e, |x, e| if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() });
                     (grad * (y.get(node) * log)).sum_to(&b)
                 });
                 [reduce(to_x, node.needs(0), &a), to_e]
@@ -235,7 +298,7 @@ impl Tensor {
     /// `self + number`.
     #[track_caller]
     pub fn add_scalar(&self, number: f32) -> Tensor {
-        let forward = each(move |x| x + number);
+        let forward = with_number(Binary::Add, number);
         self.unary(Unary::new("add", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
             grad.clone()
         }))
@@ -244,7 +307,7 @@ impl Tensor {
     /// `self - number`.
     #[track_caller]
     pub fn sub_scalar(&self, number: f32) -> Tensor {
-        let forward = each(move |x| x - number);
+        let forward = with_number(Binary::Sub, number);
         self.unary(Unary::new("sub", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
             grad.clone()
         }))
@@ -260,13 +323,13 @@ impl Tensor {
     /// `self · number`.
     #[track_caller]
     pub fn mul_scalar(&self, number: f32) -> Tensor {
-        self.scaled("mul", each(move |x| x * number), move |grad| grad * number)
+        self.scaled("mul", with_number(Binary::Mul, number), move |grad| grad * number)
     }
 
     /// `self / number`.
     #[track_caller]
     pub fn div_scalar(&self, number: f32) -> Tensor {
-        self.scaled("div", each(move |x| x / number), move |grad| grad / number)
+        self.scaled("div", with_number(Binary::Div, number), move |grad| grad / number)
     }
 
     /// Scaling by a constant: a second backward is refused, as if something had been saved.
@@ -369,7 +432,7 @@ fn zip_where(keep: &Tensor, value: &Tensor) -> Tensor {
     if value.requires_grad() && crate::mode::recording() {
         return keep * value;
     }
-    zip("where", keep, value, |keep, value| if keep != 0.0 { value } else { 0.0 })
+    zip_each("where", keep, value, |keep, value| if keep != 0.0 { value } else { 0.0 })
 }
 
 impl Tensor {
@@ -487,7 +550,7 @@ impl Tensor {
     /// As [`Tensor::add_`].
     #[track_caller]
     pub fn add_scalar_(&self, number: f32) {
-        let forward = each(move |x| x + number);
+        let forward = with_number(Binary::Add, number);
         self.unary_(Unary::new("add_", Keep::Nothing, forward, |_: &Tensor, grad: &Tensor| {
             grad.clone()
         }));

@@ -2,6 +2,8 @@
 
 use crate::autograd::NodeRef;
 use crate::error::ok;
+use crate::kernels::{self, Binary};
+use crate::mode;
 use crate::tensor::Tensor;
 
 /// What the derivative is written in.
@@ -30,6 +32,11 @@ where
     pub(super) fn new(op: &'static str, keep: Keep, forward: F, backward: B) -> Unary<F, B> {
         Unary { op, keep, forward, backward }
     }
+}
+
+/// A kernel as a function of slices.
+fn lift(f: kernels::Unary) -> impl Fn(&[f32], &mut [f32]) {
+    move |input, out| kernels::unary(f, input, out)
 }
 
 /// Lifts a function of one number to slices.
@@ -131,6 +138,14 @@ macro_rules! unary {
     )* } };
 }
 
+/// The gradient through a function in one pass, or as a formula where it is recorded.
+fn through(f: Binary, grad: &Tensor, y: &Tensor, formula: impl FnOnce() -> Tensor) -> Tensor {
+    if mode::recording() {
+        return formula();
+    }
+    super::arithmetic::zip(f, grad, y)
+}
+
 /// 1 where `x` fulfils `condition`, else 0: a constant of `x`'s shape.
 fn where_input(x: &Tensor, condition: impl Fn(f32) -> bool) -> Tensor {
     let numbers = x.read();
@@ -139,37 +154,37 @@ fn where_input(x: &Tensor, condition: impl Fn(f32) -> bool) -> Tensor {
 
 unary! {
     /// `-x`.
-    neg, neg_, Nothing, each(|x| -x), |_, grad| grad.neg();
+    neg, neg_, Nothing, lift(kernels::Unary::Neg), |_, grad| grad.neg();
     /// `e^x`.
-    exp, exp_, Result, each(f32::exp), |y, grad| grad * y;
+    exp, exp_, Result, lift(kernels::Unary::Exp), |y, grad| grad * y;
     /// `e^x - 1`, exact near 0.
-    expm1, expm1_, Result, each(f32::exp_m1), |y, grad| grad * (y + 1.0);
+    expm1, expm1_, Result, lift(kernels::Unary::Expm1), |y, grad| grad * (y + 1.0);
     /// The natural logarithm.
-    log, log_, Input, each(f32::ln), |x, grad| grad / x;
+    log, log_, Input, lift(kernels::Unary::Log), |x, grad| grad / x;
     /// `ln(1 + x)`, exact near 0.
-    log1p, log1p_, Input, each(f32::ln_1p), |x, grad| grad / (x + 1.0);
+    log1p, log1p_, Input, lift(kernels::Unary::Log1p), |x, grad| grad / (x + 1.0);
     /// `√x`.
-    sqrt, sqrt_, Result, each(f32::sqrt), |y, grad| grad / (y * 2.0);
+    sqrt, sqrt_, Result, lift(kernels::Unary::Sqrt), |y, grad| grad / (y * 2.0);
     /// `1 / √x`.
     rsqrt, rsqrt_, Result, each(|x| 1.0 / x.sqrt()), |y, grad| grad * (y * y * y) * -0.5;
     /// `1 / x`.
-    reciprocal, reciprocal_, Result, each(f32::recip), |y, grad| -(grad * y * y);
+    reciprocal, reciprocal_, Result, lift(kernels::Unary::Reciprocal), |y, grad| -(grad * y * y);
     /// `x²`.
-    square, square_, Input, each(|x| x * x), |x, grad| grad * x * 2.0;
+    square, square_, Input, lift(kernels::Unary::Square), |x, grad| grad * x * 2.0;
     /// `|x|`; the derivative at 0 is 0.
-    abs, abs_, Input, each(f32::abs), |x, grad| grad * x.sign();
+    abs, abs_, Input, lift(kernels::Unary::Abs), |x, grad| grad * x.sign();
     /// `sin x`, x in radians.
-    sin, sin_, Input, each(f32::sin), |x, grad| grad * x.cos();
+    sin, sin_, Input, lift(kernels::Unary::Sin), |x, grad| grad * x.cos();
     /// `cos x`, x in radians.
-    cos, cos_, Input, each(f32::cos), |x, grad| -(grad * x.sin());
+    cos, cos_, Input, lift(kernels::Unary::Cos), |x, grad| -(grad * x.sin());
     /// `tanh x`.
-    tanh, tanh_, Result, each(f32::tanh), |y, grad| grad * (1.0 - y * y);
+    tanh, tanh_, Result, lift(kernels::Unary::Tanh), |y, grad| through(Binary::TanhBackward, grad, y, || grad * (1.0 - y * y));
     /// `1 / (1 + e^-x)`.
-    sigmoid, sigmoid_, Result, each(sigmoid), |y, grad| grad * (y * (1.0 - y));
+    sigmoid, sigmoid_, Result, lift(kernels::Unary::Sigmoid), |y, grad| through(Binary::SigmoidBackward, grad, y, || grad * (y * (1.0 - y)));
     /// `max(x, 0)`; the derivative at 0 is 0, NaN passes.
     relu, relu_, Result,
-        each(|x| if x.is_nan() { x } else { x.max(0.0) }),
-        |y, grad| grad * where_input(y, |y| y > 0.0);
+        lift(kernels::Unary::Relu),
+        |y, grad| through(Binary::ReluBackward, grad, y, || grad * where_input(y, |y| y > 0.0));
     /// `x` above 0, `slope · x` elsewhere.
     leaky_relu, leaky_relu_(slope: f32), Input,
         each(move |x| if x > 0.0 { x } else { x * slope }),
@@ -204,7 +219,7 @@ unary! {
         each(|x| libm::erf(f64::from(x)) as f32),
         |x, grad| grad * (-(x * x)).exp() * std::f32::consts::FRAC_2_SQRT_PI;
     /// `ln(1 + e^x)`, without overflow.
-    softplus, softplus_, Input, each(softplus), |x, grad| grad * x.sigmoid();
+    softplus, softplus_, Input, lift(kernels::Unary::Softplus), |x, grad| grad * x.sigmoid();
     /// `ln(sigmoid(x))`, without underflow.
     logsigmoid, logsigmoid_, Input, each(|x| -softplus(-x)), |x, grad| grad * (-x).sigmoid();
     /// `x` held between `min` and `max`; NaN passes. The derivative at a bound is 0.

@@ -2,7 +2,9 @@
 
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok, raise};
+use crate::kernels;
 use crate::layout::{Layout, Shape, dim_index};
+use crate::mode;
 use crate::storage::{Buffer, StorageRef};
 use crate::tensor::Tensor;
 
@@ -47,23 +49,16 @@ pub(super) fn reduced(shape: &[usize], dim: usize, keepdim: bool) -> Shape {
     shape
 }
 
-/// The sum with eight running sums, joined in a fixed order.
-fn sum_of(values: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    let chunks = values.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane += value;
-        }
+/// `grad` repeated to `shape`: numbers side by side, or a view of it where that is recorded.
+fn spread(grad: &Tensor, shape: &Shape) -> Tensor {
+    if mode::recording() {
+        return grad.expand(&shape[..]);
     }
-    let tail: f32 = rest.iter().sum();
-    for width in [8, 4, 2, 1] {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
+    if grad.numel() == 1 {
+        return Tensor::full(&shape[..], grad.item() as f32);
     }
-    lanes[0] + tail
+    // Adding to zeros broadcasts at the speed of the kernels.
+    grad.add(&Tensor::zeros(&shape[..]))
 }
 
 impl Tensor {
@@ -75,9 +70,9 @@ impl Tensor {
     pub fn sum(&self) -> Tensor {
         ok(self.expect_f32("sum"));
         let shape = self.layout.shape;
-        let total = sum_of(&self.read());
+        let total = kernels::sum(&self.read());
         Tensor::scalar(total).record("sum", [self], |_| {
-            move |grad: &Tensor, _: &NodeRef| [Some(grad.expand(&shape[..]))]
+            move |grad: &Tensor, _: &NodeRef| [Some(spread(grad, &shape))]
         })
     }
 
@@ -105,7 +100,7 @@ impl Tensor {
         let (whole, kept) = (self.layout.shape, reduced(self.dims(), at, true));
         drop(numbers);
         value.record("sum", [self], |_| {
-            move |grad: &Tensor, _: &NodeRef| [Some(grad.reshape(&kept[..]).expand(&whole[..]))]
+            move |grad: &Tensor, _: &NodeRef| [Some(spread(&grad.reshape(&kept[..]), &whole))]
         })
     }
 
@@ -395,7 +390,7 @@ fn sum_lines(numbers: &[f32], around: Around, out: &mut [f32]) {
     let Around { extent, inner, .. } = around;
     if inner == 1 {
         for (out, line) in out.iter_mut().zip(numbers.chunks_exact(extent.max(1))) {
-            *out = sum_of(line);
+            *out = kernels::sum(line);
         }
         if extent == 0 {
             out.fill(0.0);
