@@ -176,6 +176,7 @@ struct Loss {
     value: Tensor,
     entropy: Tensor,
     log_ratio: Tensor,
+    ratio: Tensor,
 }
 
 /// Clip ranges of the current rollout.
@@ -289,7 +290,7 @@ impl Ppo {
 
         // L^CLIP = E[min(r Â, clip(r, 1 - ε, 1 + ε) Â)], eq. 7.
         let clipped = ratio.clamp(1.0 - clip.ratio, 1.0 + clip.ratio);
-        let surrogate = (ratio * &batch.advantages).minimum(&(clipped * &batch.advantages));
+        let surrogate = (&ratio * &batch.advantages).minimum(&(clipped * &batch.advantages));
         let policy_loss = -surrogate.mean();
 
         let mut values = self.net.value(&batch.obs);
@@ -301,7 +302,8 @@ impl Ppo {
 
         let PpoConfig { vf_coef, ent_coef, .. } = self.config;
         let total = &policy_loss + &value_loss * vf_coef as f32 + &entropy_loss * ent_coef as f32;
-        Loss { total, policy: policy_loss, value: value_loss, entropy: entropy_loss, log_ratio }
+        let (policy, value, entropy) = (policy_loss, value_loss, entropy_loss);
+        Loss { total, policy, value, entropy, log_ratio, ratio }
     }
 
     /// One step of Adam down the gradient; returns the loss.
@@ -337,10 +339,10 @@ impl Averages {
         self.value_loss.add(loss.value.item());
         self.entropy_loss.add(loss.entropy.item());
         let (mut clipped, mut kl) = (Mean::default(), Mean::default());
-        for log_ratio in loss.log_ratio.to_vec().into_iter().map(f64::from) {
+        for (log_ratio, ratio) in loss.log_ratio.to_vec().into_iter().zip(loss.ratio.to_vec()) {
             // (r - 1) - log r estimates KL(π_old, π) without bias and is never negative.
-            kl.add(log_ratio.exp_m1() - log_ratio);
-            clipped.add(f64::from(u8::from(log_ratio.exp_m1().abs() > f64::from(clip_range))));
+            kl.add(f64::from((ratio - 1.0) - log_ratio));
+            clipped.add(f64::from(u8::from((ratio - 1.0).abs() > clip_range)));
         }
         self.clip_fraction.add(clipped.value());
         self.approx_kl.add(kl.value());

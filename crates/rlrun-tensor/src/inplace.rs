@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::{Grads, NodeRef, Saver, edges, new_node};
 use crate::error::{TensorError, ok, raise};
-use crate::layout::Layout;
+use crate::layout::{Layout, gather};
 use crate::mode;
 use crate::pool::Scratch;
 use crate::storage::Buffer;
@@ -182,12 +182,6 @@ impl Tensor {
     }
 }
 
-fn gather(source: &[f32], layout: &Layout, out: &mut [f32]) {
-    for (out, at) in out.iter_mut().zip(layout.offsets()) {
-        *out = source[at];
-    }
-}
-
 /// Applies `f` to target and source, which have the same shape.
 fn update(
     target: &mut Buffer,
@@ -202,8 +196,13 @@ fn update(
         f(&mut target[layout.offset..][..numel], &source[spread.offset..][..numel]);
         return;
     }
-    for (to, from) in layout.offsets().zip(spread.offsets()) {
-        f(&mut target[to..=to], &source[from..=from]);
+    let mut values = Scratch::new(numel);
+    gather(source, spread, &mut values);
+    if layout.is_contiguous() {
+        return f(&mut target[layout.offset..][..numel], &values);
+    }
+    for (at, value) in layout.offsets().zip(values.iter()) {
+        f(&mut target[at..=at], std::slice::from_ref(value));
     }
 }
 

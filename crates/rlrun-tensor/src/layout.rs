@@ -237,6 +237,28 @@ pub(crate) fn dim_index(op: &'static str, dim: isize, ndim: usize) -> Result<usi
     Ok(if dim < 0 { dim + bound } else { dim } as usize)
 }
 
+/// Copies the elements of a layout to `out`, row-major.
+pub(crate) fn gather(source: &[f32], layout: &Layout, out: &mut [f32]) {
+    let (Some(&width), Some(&step)) = (layout.shape.last(), layout.strides.last()) else {
+        out.copy_from_slice(&source[layout.offset..][..out.len()]);
+        return;
+    };
+    let mut outer = *layout;
+    outer.shape.remove(layout.shape.len() - 1);
+    outer.strides.remove(layout.shape.len() - 1);
+    for (row, start) in out.chunks_exact_mut(width.max(1)).zip(outer.offsets()) {
+        match step {
+            0 => row.fill(source[start]),
+            1 => row.copy_from_slice(&source[start..][..width]),
+            _ => {
+                for (i, out) in row.iter_mut().enumerate() {
+                    *out = source[(start as isize + i as isize * step) as usize];
+                }
+            }
+        }
+    }
+}
+
 /// Walks the offsets of a layout, row-major.
 pub(crate) struct Offsets {
     layout: Layout,

@@ -10,7 +10,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::diagnostics;
 use crate::error::{Origin, Site, TensorError, ok, raise};
-use crate::layout::Layout;
+use crate::layout::{Layout, gather};
 use crate::meta::Meta;
 use crate::mode;
 use crate::pool::{self, Recycle, Scratch};
@@ -369,15 +369,7 @@ impl Tensor {
     pub fn copy_to_slice(&self, out: &mut [f32]) {
         ok(self.expect_f32("copy_to_slice"));
         check_len("copy_to_slice", out.len(), self.dims());
-        let memory = self.storage.read();
-        let values = f32s(&memory);
-        if self.layout.is_contiguous() {
-            out.copy_from_slice(&values[self.layout.offset..][..out.len()]);
-            return;
-        }
-        for (out, at) in out.iter_mut().zip(self.layout.offsets()) {
-            *out = values[at];
-        }
+        gather(f32s(&self.storage.read()), &self.layout, out);
     }
 
     /// The numbers, row-major.

@@ -15,15 +15,14 @@ pub enum Norm {
 /// Scales all gradients by min(1, `max_norm` / (norm + 1e-6)) and returns the norm before, over
 /// all gradients as if they were one vector. Parameters without a gradient count as zero.
 pub fn clip_grad_norm(parameters: &[Parameter], max_norm: f32, norm: Norm) -> f32 {
-    let grads: Vec<Tensor> = parameters.iter().filter_map(|p| p.grad()).collect();
-    let lengths = grads.iter().map(|grad| length(grad, norm));
+    let grads = || parameters.iter().filter_map(|parameter| parameter.grad());
     let total = match norm {
-        Norm::L2 => lengths.map(|length| length * length).sum::<f64>().sqrt() as f32,
-        Norm::Infinity => lengths.fold(0.0, maximum) as f32,
-    };
+        Norm::L2 => grads().map(|grad| f64::from(grad.sum_of_squares())).sum::<f64>().sqrt(),
+        Norm::Infinity => grads().map(|grad| largest(&grad)).fold(0.0, maximum),
+    } as f32;
     let scale = max_norm / (total + 1e-6);
     if scale < 1.0 || scale.is_nan() {
-        grads.iter().for_each(|grad| grad.mul_(&Tensor::scalar(scale)));
+        grads().for_each(|grad| grad.mul_scalar_(scale));
     }
     total
 }
@@ -35,12 +34,8 @@ pub fn clip_grad_value(parameters: &[Parameter], max_value: f32) {
     }
 }
 
-fn length(grad: &Tensor, norm: Norm) -> f64 {
-    let numbers = grad.to_vec().into_iter().map(f64::from);
-    match norm {
-        Norm::L2 => numbers.map(|g| g * g).sum::<f64>().sqrt(),
-        Norm::Infinity => numbers.map(f64::abs).fold(0.0, maximum),
-    }
+fn largest(grad: &Tensor) -> f64 {
+    grad.to_vec().into_iter().map(|g| f64::from(g.abs())).fold(0.0, maximum)
 }
 
 /// The larger number; NaN if one of them is.

@@ -3,7 +3,7 @@
 use crate::autograd::NodeRef;
 use crate::error::ok;
 use crate::kernels::{self, Binary, Operand};
-use crate::layout::{Layout, Shape, broadcast_shape};
+use crate::layout::{Layout, Shape, broadcast_shape, gather};
 use crate::pool::Scratch;
 use crate::storage::DType;
 use crate::tensor::{Tensor, f32s};
@@ -65,9 +65,7 @@ fn operand<'a>(memory: &'a [f32], layout: &Layout, copy: &'a mut Scratch) -> Ope
         return Operand::Column(&memory[at..at + layout.shape[0]]);
     }
     *copy = Scratch::new(numel);
-    for (copy, at) in copy.iter_mut().zip(layout.offsets()) {
-        *copy = memory[at];
-    }
+    gather(memory, layout, copy);
     Operand::Elements(copy)
 }
 
@@ -285,11 +283,13 @@ impl Tensor {
                     let slope = &e * x.pow_tensor(&(&e - 1.0));
                     grad * zip_where(&zero, &slope)
                 };
-                let to_e = y.as_ref().map(|y| {
-                    let log =
-                        zip_each("pow", &x, &e, |x, e| if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() });
-                    (grad * (y.get(node) * log)).sum_to(&b)
-                });
+                let to_e =
+                    y.as_ref().map(|y| {
+                        let log = zip_each("pow", &x, &e, |x, e| {
+                            if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() }
+                        });
+                        (grad * (y.get(node) * log)).sum_to(&b)
+                    });
                 [reduce(to_x, node.needs(0), &a), to_e]
             }
         })

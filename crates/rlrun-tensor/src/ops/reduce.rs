@@ -76,6 +76,20 @@ impl Tensor {
         })
     }
 
+    /// Σ x², outside history, in memory order.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn sum_of_squares(&self) -> f32 {
+        ok(self.expect_f32("sum_of_squares"));
+        if self.layout.is_dense() {
+            kernels::sum_of_squares(&self.read_memory())
+        } else {
+            kernels::sum_of_squares(&self.read())
+        }
+    }
+
     /// The mean of all elements, `[…] -> []`; NaN of none.
     ///
     /// # Panics
