@@ -29,6 +29,13 @@ fn exp2(n: i32) -> f32 {
     f32::from_bits(((n + 127) as u32) << 23)
 }
 
+/// a·b + c. Without the instruction it is 16 calls of the C library, too much code to repeat.
+#[cfg_attr(target_arch = "x86_64", inline(never))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(always))]
+fn mul_add(a: &F, b: &F, c: &F) -> F {
+    from_fn(|i| a[i].mul_add(b[i], c[i]))
+}
+
 impl Simd for Portable {
     type F = F;
     type I = I;
@@ -41,8 +48,6 @@ impl Simd for Portable {
         mul(a: F, b: F) -> F = a * b;
         div(a: F, b: F) -> F = a / b;
         sqrt(a: F) -> F = a.sqrt();
-        fma(a: F, b: F, c: F) -> F = a.mul_add(b, c);
-        fnma(a: F, b: F, c: F) -> F = (-a).mul_add(b, c);
         min(a: F, b: F) -> F = if a < b { a } else { b };
         max(a: F, b: F) -> F = if a > b { a } else { b };
         round(a: F) -> F = a.round_ties_even();
@@ -65,6 +70,14 @@ impl Simd for Portable {
         to_int(a: F) -> I = a.round_ties_even() as i32;
     }
 
+    #[inline(always)]
+    fn fma(self, a: F, b: F, c: F) -> F {
+        mul_add(&a, &b, &c)
+    }
+    #[inline(always)]
+    fn fnma(self, a: F, b: F, c: F) -> F {
+        mul_add(&self.neg(a), &b, &c)
+    }
     #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)

@@ -1,0 +1,126 @@
+//! Products against sequential fused multiply-adds.
+
+use super::*;
+use crate::kernels::*;
+
+/// start + Σ a·b, one fused multiply-add after the other.
+fn gemm_twin(a: Matrix<'_>, b: Matrix<'_>, start: &[f32]) -> Vec<f32> {
+    let (m, n, k) = (a.dims()[0], b.dims()[1], a.dims()[1]);
+    (0..m * n)
+        .map(|x| (0..k).fold(start[x], |sum, l| a.get(x / n, l).mul_add(b.get(l, x % n), sum)))
+        .collect()
+}
+
+#[test]
+fn a_product_has_the_bits_of_sequential_fused_multiply_adds() {
+    let mut rng = rng(1);
+    for case in 0..200 {
+        let ends = if case % 5 == 0 { [700, 9, 40] } else { [40, 150, 300] };
+        let [m, n, k] = ends.map(|end| rng.random_range(0..end));
+        let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+        let (bias, c0) = (random(&mut rng, n), random(&mut rng, m * n));
+        let a = if case % 2 == 0 { Matrix::new(&a, m, k) } else { Matrix::new(&a, k, m).t() };
+        let b = if case % 4 < 2 { Matrix::new(&b, k, n) } else { Matrix::new(&b, n, k).t() };
+        let start = match case % 3 {
+            0 => Start::Zero,
+            1 => Start::Bias(&bias),
+            _ => Start::Accumulate,
+        };
+        let first: Vec<f32> = (0..m * n)
+            .map(|x| match case % 3 {
+                0 => 0.0,
+                1 => bias[x % n],
+                _ => c0[x],
+            })
+            .collect();
+        let want = gemm_twin(a, b, &first);
+        let got = same_bits(|| {
+            let mut c = c0.clone();
+            gemm(a, b, start, Activation::None, MatrixMut::new(&mut c, m, n));
+            c
+        });
+        assert_eq!(got, want, "{m} × {n} × {k}, case {case}");
+    }
+}
+
+#[test]
+fn the_activation_of_a_product_equals_the_elementwise_kernel() {
+    let mut rng = rng(2);
+    for (act, f) in [
+        (Activation::Relu, Unary::Relu),
+        (Activation::Tanh, Unary::Tanh),
+        (Activation::Sigmoid, Unary::Sigmoid),
+    ] {
+        for [m, n, k] in [[1, 64, 64], [7, 17, 4], [13, 70, 9], [3, 2, 64], [5, 5, 0]] {
+            let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+            let run = |act| {
+                let mut c = vec![0.0; m * n];
+                let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+                gemm(a, b, Start::Zero, act, MatrixMut::new(&mut c, m, n));
+                c
+            };
+            let mut want = run(Activation::None);
+            unary_inplace(f, &mut want);
+            assert_eq!(same_bits(|| run(act)), want);
+        }
+    }
+}
+
+#[test]
+fn a_row_alone_has_the_bits_it_has_in_a_batch() {
+    let mut rng = rng(3);
+    for [n, k] in [[64, 64], [2, 64], [256, 17], [6, 256], [400, 300]] {
+        let (a, b) = (random(&mut rng, 33 * k), random(&mut rng, k * n));
+        let run = |m: usize, a: &[f32]| {
+            let mut c = vec![0.0; m * n];
+            let (a, b) = (Matrix::new(a, m, k), Matrix::new(&b, k, n));
+            gemm(a, b, Start::Zero, Activation::None, MatrixMut::new(&mut c, m, n));
+            c
+        };
+        let batch = run(33, &a);
+        for (a, row) in a.chunks(k).zip(batch.chunks(n)) {
+            assert_eq!(run(1, a), row);
+        }
+    }
+}
+
+#[test]
+fn two_threads_give_the_bits_of_one() {
+    let mut rng = rng(13);
+    for [m, n, k] in [[300, 128, 256], [25, 512, 200], [2000, 3, 400]] {
+        let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+        let start = random(&mut rng, m * n);
+        let run = |threads| {
+            set_num_threads(threads);
+            let mut c = start.clone();
+            let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+            gemm(a, b, Start::Accumulate, Activation::Tanh, MatrixMut::new(&mut c, m, n));
+            set_num_threads(1);
+            c
+        };
+        assert_eq!(run(2), run(1));
+    }
+}
+
+#[test]
+fn a_strided_output_keeps_what_lies_between_its_rows() {
+    let mut c = vec![9.0; 2 * 5];
+    let (a, b) = ([1.0, 2.0], [3.0, 4.0, 5.0]);
+    let out = MatrixMut::with_row_stride(&mut c, 2, 3, 5);
+    gemm(Matrix::new(&a, 2, 1), Matrix::new(&b, 1, 3), Start::Zero, Activation::None, out);
+    assert_eq!(c, [3.0, 4.0, 5.0, 9.0, 9.0, 6.0, 8.0, 10.0, 9.0, 9.0]);
+}
+
+#[test]
+#[should_panic(expected = "does not fit")]
+fn a_matrix_larger_than_its_data_is_refused() {
+    Matrix::strided(&[0.0; 10], [3, 4], [4, 1]);
+}
+
+#[test]
+#[should_panic(expected = "gemm: shapes")]
+fn shapes_that_do_not_fit_are_refused() {
+    let x = [0.0; 4];
+    let a = Matrix::new(&x, 2, 2);
+    gemm(a, a, Start::Zero, Activation::None, MatrixMut::new(&mut [0.0; 6], 3, 2));
+}

@@ -1,0 +1,124 @@
+//! Reductions against loops.
+
+use super::*;
+use crate::kernels::*;
+
+#[test]
+fn sums_agree_with_f64_at_every_length() {
+    let mut rng = rng(5);
+    for len in LENGTHS {
+        let (x, y) = (random(&mut rng, len), random(&mut rng, len));
+        let got = same_bits(|| vec![sum(&x), sum_of_squares(&x), dot(&x, &y)]);
+        let exact = |f: &dyn Fn(usize) -> f64| (0..len).map(f).sum::<f64>();
+        let want = [
+            exact(&|i| x[i].into()),
+            exact(&|i| f64::from(x[i]).powi(2)),
+            exact(&|i| f64::from(x[i]) * f64::from(y[i])),
+        ];
+        for (got, want) in got.into_iter().zip(want) {
+            assert!((f64::from(got) - want).abs() < 1e-6 * (len + 1) as f64, "{len}: {got} {want}");
+        }
+    }
+}
+
+#[test]
+fn maxima_take_the_first_of_equals_and_any_nan() {
+    assert_eq!(max(&[]), f32::NEG_INFINITY);
+    assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), 1);
+    assert_eq!(argmax(&[1.0, f32::NAN, 3.0, f32::NAN]), 1);
+    let mut rng = rng(6);
+    for len in LENGTHS {
+        let mut x = random(&mut rng, len);
+        let want = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        assert_eq!(same_bits(|| vec![max(&x)]), [want]);
+        for i in 0..len {
+            let before = std::mem::replace(&mut x[i], f32::NAN);
+            assert!(same_bits(|| vec![max(&x)])[0].is_nan());
+            assert_eq!(argmax(&x), i);
+            x[i] = before;
+        }
+    }
+    let x = [1.0, 5.0, 2.0, 7.0, 7.0, -1.0];
+    let (mut values, mut indices) = ([0.0; 2], [0; 2]);
+    row_max(&x, &mut values);
+    row_argmax(&x, &mut indices);
+    assert_eq!((values, indices), ([5.0, 7.0], [1, 0]));
+}
+
+#[test]
+fn row_and_column_sums_agree_with_loops() {
+    let mut rng = rng(7);
+    for [m, n] in [[0, 3], [1, 1], [5, 2], [33, 17], [9, 64], [4, 100], [130, 6]] {
+        let x = random(&mut rng, m * n);
+        let start = random(&mut rng, n);
+        let columns = same_bits(|| {
+            let mut out = start.clone();
+            column_sums(&x, true, &mut out);
+            out
+        });
+        for (j, got) in columns.into_iter().enumerate() {
+            // rows shorter than a vector are summed in blocks of 16
+            let lane = |r: usize| (r..m).step_by(16).fold(0.0, |sum, i| sum + x[i * n + j]);
+            let want = match n {
+                ..16 => (0..16).map(lane).fold(start[j], |sum, x| sum + x),
+                _ => (0..m).fold(start[j], |sum, i| sum + x[i * n + j]),
+            };
+            assert_eq!(got, want);
+        }
+        let rows = same_bits(|| {
+            let mut out = vec![0.0; m];
+            row_sums(&x, &mut out);
+            out
+        });
+        for (i, got) in rows.into_iter().enumerate() {
+            assert_eq!(got, sum(&x[i * n..(i + 1) * n]));
+        }
+    }
+}
+
+#[test]
+fn activation_backward_is_the_elementwise_gradient_and_its_column_sums() {
+    let mut rng = rng(8);
+    for (act, f) in [
+        (Activation::None, None),
+        (Activation::Relu, Some(Binary::ReluBackward)),
+        (Activation::Tanh, Some(Binary::TanhBackward)),
+        (Activation::Sigmoid, Some(Binary::SigmoidBackward)),
+    ] {
+        for [m, n] in [[1, 1], [7, 2], [33, 64], [5, 90]] {
+            let (y, dy) = (random(&mut rng, m * n), random(&mut rng, m * n));
+            let got = same_bits(|| {
+                let (mut dz, mut db) = (dy.clone(), vec![1.0; n]);
+                activation_backward(act, &y, &mut dz, false, &mut db);
+                dz.extend(db);
+                dz
+            });
+            let mut dz = dy;
+            if let Some(f) = f {
+                binary(f, Operand::Output, Operand::Elements(&y), &mut dz);
+            }
+            let mut db = vec![0.0; n];
+            column_sums(&dz, false, &mut db);
+            assert_eq!(got, [dz, db].concat());
+        }
+    }
+}
+
+#[test]
+fn log_softmax_rows_agree_with_f64() {
+    let mut rng = rng(9);
+    for [m, n] in [[1, 1], [3, 2], [5, 16], [4, 50]] {
+        let x: Vec<f32> = random(&mut rng, m * n).iter().map(|x| x * 20.0).collect();
+        let got = same_bits(|| {
+            let mut out = vec![0.0; m * n];
+            log_softmax(&x, n, &mut out);
+            out
+        });
+        for (x, got) in x.chunks(n).zip(got.chunks(n)) {
+            let total: f64 = x.iter().map(|&x| f64::from(x).exp()).sum();
+            for (x, got) in x.iter().zip(got) {
+                assert!((f64::from(*got) - (f64::from(*x) - total.ln())).abs() < 2e-5);
+            }
+        }
+    }
+}
