@@ -1,0 +1,68 @@
+//! An algorithm of your own, hill climbing on a linear policy, with run files, checkpoints, resume.
+#![allow(clippy::print_stdout)]
+use rand::RngExt;
+use rlrun::prelude::*;
+
+#[derive(Default, Serialize, Deserialize, DocumentedFields)]
+#[serde(deny_unknown_fields, default)]
+struct HillClimbingConfig {
+    /// Largest change of a weight per episode
+    noise: f32,
+}
+impl AgentConfig for HillClimbingConfig {
+    fn build(self, context: &AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError> {
+        let start = Linear([0.0; 4]); // CartPole's four numbers; check `context.spec` in earnest
+        let rng = rng_stream(context.seed, Purpose::Exploration, 0);
+        Ok(Box::new(HillClimbing { config: self, best: (start, 0.0), trial: start, rng }))
+    }
+}
+#[derive(Clone, Copy)]
+struct Linear([f32; 4]);
+impl Policy for Linear {
+    fn act(&self, obs: &Tensor, _rng: Option<&mut Rng>, actions: &mut Actions) {
+        let scores = obs.matmul(&Tensor::from_slice(&self.0, [4, 1])).to_vec();
+        *actions = Actions::Discrete(scores.iter().map(|&s| usize::from(s > 0.0)).collect());
+    }
+}
+#[rustfmt::skip]
+struct HillClimbing { config: HillClimbingConfig, best: (Linear, f64), trial: Linear, rng: Rng }
+#[rustfmt::skip]
+impl Agent for HillClimbing {
+    fn act(&mut self, obs: &Tensor, actions: &mut Actions) { self.trial.act(obs, None, actions) }
+    fn observe(&mut self, transition: &Transition<'_>) {
+        let Some(episode) = transition.step.finished.first() else { return };
+        if episode.reward >= self.best.1 { self.best = (self.trial, episode.reward) }
+        let noise = self.config.noise;
+        self.trial = Linear(self.best.0.0.map(|w| w + noise * self.rng.random_range(-1.0..1.0)));
+    }
+    fn update(&mut self) -> Result<Option<Metrics>, AgentError> { Ok(None) }
+    fn policy(&self) -> &dyn Policy { &self.best.0 }
+    fn state(&self) -> State {
+        let mut state = self.rng.state();
+        state.insert_f32("best", &[4], &self.best.0.0);
+        state.insert_f32("trial", &[4], &self.trial.0);
+        state.insert_f64("score", [self.best.1]);
+        state
+    }
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        state.copy_f32("best", &mut self.best.0.0)?;
+        state.copy_f32("trial", &mut self.trial.0)?;
+        self.best.1 = state.f64("score")?[0];
+        self.rng.load_state(state)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let algorithms = [ALGORITHMS, &[Algorithm::new::<HillClimbingConfig>("climb")]].concat();
+    let run_file = "algorithm = 'climb'\nenv.id = 'CartPole-v1'\nagent.noise = 0.5\n\
+                    train = { total_timesteps = 20_000, save_freq = 5_000 }";
+    let dir = std::env::args().nth(1).unwrap_or("runs/climb".to_owned());
+    let mut trainer = Run::load(run_file, &algorithms, &[])?.create(dir.as_ref())?;
+    while trainer.timesteps() < 12_000 {
+        trainer.step()?; // then the power fails: the steps since 10000 are lost
+    }
+    Run::resume(dir.as_ref(), &[], &algorithms, &[])?.run()?;
+    let mut trained = Trained::load(dir.as_ref(), 100, &algorithms, &[])?;
+    println!("mean return {:.1}", trained.evaluate(100, 1)?.mean_reward);
+    Ok(())
+}

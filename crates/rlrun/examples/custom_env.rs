@@ -1,0 +1,59 @@
+//! An environment of your own in a run file: a corridor whose right end pays 1.
+#![allow(clippy::print_stdout)]
+use rlrun::prelude::*;
+
+#[derive(Clone)]
+struct Corridor {
+    spec: EnvSpec,
+    position: f32,
+}
+impl Corridor {
+    const END: f32 = 8.0;
+
+    fn new() -> Corridor {
+        let spec = EnvSpec {
+            id: "Corridor-v0".to_owned(),
+            observation_space: Space::Box(BoxSpace { low: vec![0.0], high: vec![Self::END] }),
+            action_space: Space::Discrete(2),
+            max_episode_steps: Some(30),
+            reward_threshold: Some(0.9),
+        };
+        Corridor { spec, position: 0.0 }
+    }
+}
+impl Env for Corridor {
+    fn spec(&self) -> &EnvSpec {
+        &self.spec
+    }
+    fn reset(&mut self, _seed: Option<u64>, obs: &mut [f32]) {
+        (self.position, obs[0]) = (0.0, 0.0);
+    }
+    fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
+        let change = if action == Action::Discrete(1) { 1.0 } else { -1.0 };
+        self.position = (self.position + change).max(0.0);
+        obs[0] = self.position;
+        let terminated = self.position >= Self::END;
+        Ok(Step { reward: f64::from(u8::from(terminated)), terminated })
+    }
+    fn state(&self) -> State {
+        let mut state = State::new();
+        state.insert_f32("position", &[1], &[self.position]);
+        state
+    }
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        state.copy_f32("position", std::slice::from_mut(&mut self.position))
+    }
+}
+
+const RUN_FILE: &str = "algorithm = 'ppo'\nenv = { id = 'Corridor-v0', n_envs = 8 }
+agent = { n_steps = 64, ent_coef = 0.01 }\ntrain.total_timesteps = 20_480";
+
+fn main() -> Result<(), ConfigError> {
+    let corridor = Environment::new("Corridor-v0", |n_envs, _args| {
+        Ok(Box::new(SyncVecEnv::new(vec![Corridor::new(); n_envs])?))
+    });
+    let mut trainer = Run::load(RUN_FILE, ALGORITHMS, &[corridor])?.into_trainer()?;
+    trainer.run()?;
+    println!("mean return {:.2}", trainer.evaluate()?.mean_reward);
+    Ok(())
+}

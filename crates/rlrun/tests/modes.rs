@@ -1,0 +1,98 @@
+//! Seen from outside: acting and evaluating make inference tensors and no graph node; updates make
+//! nodes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod small_runs;
+
+use std::sync::{Arc, Mutex};
+
+use rlrun::prelude::*;
+use rlrun::tensor::{ModeCounts, mode_counts};
+use small_runs::short_run;
+
+/// What was made in each phase.
+#[derive(Default)]
+struct Made {
+    acting: ModeCounts,
+    updating: ModeCounts,
+    all_obs_were_inference: bool,
+}
+
+/// An agent that counts what another one makes.
+struct Counting {
+    agent: Box<dyn Agent>,
+    made: Arc<Mutex<Made>>,
+}
+
+fn add(total: &mut ModeCounts, before: ModeCounts) {
+    let made = mode_counts() - before;
+    total.nodes += made.nodes;
+    total.normal_tensors += made.normal_tensors;
+    total.inference_tensors += made.inference_tensors;
+}
+
+impl Agent for Counting {
+    fn act(&mut self, obs: &Tensor, actions: &mut Actions) {
+        let before = mode_counts();
+        self.agent.act(obs, actions);
+        let mut made = self.made.lock().unwrap();
+        add(&mut made.acting, before);
+        made.all_obs_were_inference &= obs.is_inference();
+    }
+
+    fn observe(&mut self, transition: &Transition<'_>) {
+        let before = mode_counts();
+        self.agent.observe(transition);
+        add(&mut self.made.lock().unwrap().acting, before);
+    }
+
+    fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
+        let before = mode_counts();
+        let metrics = self.agent.update();
+        add(&mut self.made.lock().unwrap().updating, before);
+        metrics
+    }
+
+    fn policy(&self) -> &dyn Policy {
+        self.agent.policy()
+    }
+
+    fn state(&self) -> State {
+        self.agent.state()
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        self.agent.load_state(state)
+    }
+}
+
+#[test]
+fn acting_and_observing_record_nothing_and_updates_do_for_every_algorithm() {
+    for algorithm in ALGORITHMS {
+        let envs = short_run(algorithm, 1).make_envs(1).unwrap();
+        let mut trainer = short_run(algorithm, 1).into_trainer().unwrap();
+        let made = Arc::new(Mutex::new(Made { all_obs_were_inference: true, ..Made::default() }));
+        let idle = short_run(algorithm, 1).into_agent(envs.spec()).unwrap();
+        let agent = std::mem::replace(&mut trainer.agent, idle);
+        trainer.agent = Box::new(Counting { agent, made: Arc::clone(&made) });
+        trainer.run().unwrap();
+        let made = made.lock().unwrap();
+        assert!(made.all_obs_were_inference);
+        assert_eq!((made.acting.nodes, made.acting.normal_tensors), (0, 0), "{}", algorithm.name);
+        assert!(made.acting.inference_tensors > 0, "{}", algorithm.name);
+        assert!(made.updating.nodes > 0, "{}", algorithm.name);
+    }
+}
+
+#[test]
+fn evaluating_records_nothing_for_every_algorithm() {
+    for algorithm in ALGORITHMS {
+        let mut trainer = short_run(algorithm, 1).into_trainer().unwrap();
+        let before = mode_counts();
+        trainer.evaluate().unwrap();
+        let made = mode_counts() - before;
+        assert_eq!((made.nodes, made.normal_tensors), (0, 0), "{}", algorithm.name);
+        assert!(made.inference_tensors > 0, "{}", algorithm.name);
+    }
+}
