@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use rlrun::prelude::*;
 
 /// Steps of a short run.
-pub const TOTAL: u64 = 1536;
+pub(crate) const TOTAL: u64 = 1536;
 
 /// Every file in `configs/`.
-pub fn configs() -> Vec<(PathBuf, String)> {
+pub(crate) fn configs() -> Vec<(PathBuf, String)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let mut paths: Vec<PathBuf> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -21,14 +21,14 @@ pub fn configs() -> Vec<(PathBuf, String)> {
 }
 
 /// The first shipped run file of an algorithm.
-pub fn config_of(algorithm: &str) -> String {
+pub(crate) fn config_of(algorithm: &str) -> String {
     let line = format!("algorithm = \"{algorithm}\"");
     let found = configs().into_iter().find(|(_, text)| text.contains(&line));
     found.unwrap_or_else(|| panic!("no file in configs/ has `{line}`")).1
 }
 
 /// What makes a shipped run file short, with several checkpoints, evaluations and rows.
-pub fn short(seed: u64) -> Vec<String> {
+pub(crate) fn short(seed: u64) -> Vec<String> {
     let train = format!(
         "total_timesteps={TOTAL} eval_freq=384 n_eval_episodes=3 n_rescore_episodes=2 \
          save_freq=256 log_freq=200 keep_checkpoints=0"
@@ -38,13 +38,13 @@ pub fn short(seed: u64) -> Vec<String> {
 }
 
 /// A short run of an algorithm.
-pub fn short_run(algorithm: &Algorithm, seed: u64) -> Run {
+pub(crate) fn short_run(algorithm: &Algorithm, seed: u64) -> Run {
     let text = config_of(algorithm.name);
     Run::load_with(&text, &short(seed), ALGORITHMS, &[]).unwrap()
 }
 
 /// Asserts that two run folders hold the same bits, except for what the clock said.
-pub fn assert_same_run(expected: &Path, found: &Path) {
+pub(crate) fn assert_same_run(expected: &Path, found: &Path) {
     let names = |dir: &Path| {
         let mut names = files(dir, dir);
         names.sort();
