@@ -113,7 +113,8 @@ fn train_writes_a_run_folder_and_eval_reads_it() {
 
     let outcome = place.call(&["eval", "--checkpoint", "runs/CartPole-v1__ppo__1"]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    let lines = ["100 episodes", "mean return", "95 % interval", "interquartile", "reward threshold  475"];
+    let lines =
+        ["100 episodes", "mean return", "95 % interval", "interquartile", "reward threshold  475"];
     for line in lines {
         assert!(outcome.stdout.contains(line), "no {line} in:\n{}", outcome.stdout);
     }
@@ -123,7 +124,8 @@ fn train_writes_a_run_folder_and_eval_reads_it() {
 fn eval_prints_one_json_object_and_the_same_one_twice() {
     let place = Place::trained();
     let json = |args: &[&str]| {
-        let args = [&["eval", "--checkpoint", "runs/a", "--episodes", "7", "--json"], args].concat();
+        let args =
+            [&["eval", "--checkpoint", "runs/a", "--episodes", "7", "--json"], args].concat();
         let outcome = place.call(&args);
         assert_eq!(outcome.code, 0, "{}", outcome.stderr);
         serde_json::from_str::<serde_json::Value>(&outcome.stdout).unwrap()
@@ -167,6 +169,26 @@ fn overrides_and_seed_reach_the_resolved_run_file() {
 }
 
 #[test]
+fn one_thread_and_two_give_the_same_agent() {
+    let place = Place::new();
+    for config in ["cartpole", "cartpole_dqn"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(config);
+        let path = path.with_extension("toml");
+        let agent = |threads: &str| {
+            let name = format!("{config}-{threads}");
+            let args = ["train", path.to_str().unwrap(), "--name", &name, "--threads", threads];
+            let short = ["--quiet", "--set", "train.total_timesteps=2048"];
+            let quick = ["--set", "train.n_eval_episodes=2", "--set", "train.n_rescore_episodes=2"];
+            let outcome = place.call(&[&args[..], &short, &quick].concat());
+            assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+            let step = place.path("runs").join(&name).join("step-000002048");
+            fs::read(step.join("agent.safetensors")).unwrap()
+        };
+        assert!(agent("1") == agent("2"), "`{config}` depends on the number of threads");
+    }
+}
+
+#[test]
 fn list_and_config_show_what_a_run_file_can_say() {
     let place = Place::new();
     assert!(place.call(&["list", "envs"]).stdout.contains("CartPole-v1"));
@@ -194,7 +216,13 @@ fn a_misspelt_key_is_shown_with_line_and_nearest_name() {
     let place = Place::new();
     place.with("batch_size", "bach_size").refuses(
         &[],
-        &["`run.toml`", "line 10, column 1", "^^^^", "unknown field `bach_size`", "did you mean `batch_size`?"],
+        &[
+            "`run.toml`",
+            "line 10, column 1",
+            "^^^^",
+            "unknown field `bach_size`",
+            "did you mean `batch_size`?",
+        ],
     );
 }
 
@@ -244,7 +272,9 @@ fn an_unknown_environment_or_algorithm_gets_the_nearest_name() {
         .refuses(&[], &["`env.id` is `Cartpol-v1`", "did you mean `CartPole-v1`?"]);
     let parts = ["`algorithm` is `poo`", "`dqn`, `ppo`", "did you mean `ppo`?"];
     place.with("\"ppo\"", "\"poo\"").refuses(&[], &parts);
-    place.with("algorithm = \"ppo\"", "").refuses(&[], &["missing field `algorithm`", "`algorithm = \"ppo\"`"]);
+    place
+        .with("algorithm = \"ppo\"", "")
+        .refuses(&[], &["missing field `algorithm`", "`algorithm = \"ppo\"`"]);
 }
 
 #[test]
@@ -260,7 +290,10 @@ fn a_wrong_override_names_the_flag() {
     let place = Place::new();
     let parts = ["`--set agent.gama=0.5`", "unknown field `gama`", "did you mean `gamma`?"];
     place.refuses(&["--set", "agent.gama=0.5"], &parts);
-    place.refuses(&["--set", "seed=x", "--set", "agent.gamma=0.5"], &["`--set seed=x`", "expected u64"]);
+    place.refuses(
+        &["--set", "seed=x", "--set", "agent.gamma=0.5"],
+        &["`--set seed=x`", "expected u64"],
+    );
     place.refuses(&["--set", "agent.gamma"], &["expected KEY=VALUE"]);
 }
 
@@ -332,7 +365,8 @@ fn a_checkpoint_of_another_environment_is_refused() {
 fn a_checkpoint_of_another_network_is_refused() {
     let place = Place::trained();
     let text = fs::read_to_string(place.path("runs/a/run.toml")).unwrap();
-    fs::write(place.path("runs/a/run.toml"), text.replace("net_arch = [8]", "net_arch = [9]")).unwrap();
+    fs::write(place.path("runs/a/run.toml"), text.replace("net_arch = [8]", "net_arch = [9]"))
+        .unwrap();
     let parts = ["does not fit its run file", "shape [8, 4], expected [9, 4]"];
     place.call(&["eval", "--checkpoint", "runs/a"]).failed_with(1, &parts);
 }

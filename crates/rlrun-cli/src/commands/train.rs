@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Name of the run folder [default: <env>__<algorithm>__<seed>]
     #[arg(long)]
     name: Option<String>,
+    /// Threads that large tensor operations may use; the result is the same [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// Show warnings and errors only
     #[arg(long)]
     quiet: bool,
@@ -43,6 +46,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = terminal::bar(args.quiet);
     terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
         (Some(dir), _) => (resume(dir, &args.set)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args)?,
