@@ -99,7 +99,7 @@ impl Logger {
         let at = |name: &str| position.child(name);
         let failed = |name: &'static str| {
             let path = dir.join(name);
-            move |source| CheckpointError::Io { action: "write", path, source }
+            move |source| CheckpointError::Io { action: "open", path, source }
         };
         let name = csv::FILE;
         self.add(Box::new(Csv::open(dir, &at(name)).map_err(failed(name))?));

@@ -209,3 +209,62 @@ fn remove_if_there(path: &Path) -> Result<(), CheckpointError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rlrun_core::State;
+
+    use super::*;
+
+    fn checkpoint(step: u64) -> Checkpoint {
+        let (agent, envs, trainer) = (State::new(), State::new(), State::new());
+        Checkpoint { step, env: "Line-v0".to_owned(), agent, envs, trainer }
+    }
+
+    fn new_run() -> (tempfile::TempDir, RunDir) {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunDir::create(&parent.path().join("a/run"), "seed = 1\n").unwrap();
+        (parent, run)
+    }
+
+    #[test]
+    fn a_new_folder_holds_the_run_file_and_is_never_made_twice() {
+        let (parent, run) = new_run();
+        assert_eq!(RunDir::open(run.path()).unwrap().run_toml().unwrap(), "seed = 1\n");
+        let message = RunDir::create(run.path(), "seed = 2\n").unwrap_err().to_string();
+        assert!(message.contains("exists already and is never overwritten"), "{message}");
+        assert_eq!(run.run_toml().unwrap(), "seed = 1\n");
+        assert_eq!(list(&parent.path().join("a")).unwrap(), ["run"]);
+    }
+
+    #[test]
+    fn old_checkpoints_are_deleted_but_neither_the_newest_nor_the_best() {
+        let (_parent, run) = new_run();
+        for step in [10, 20, 30, 40, 50] {
+            run.save(&checkpoint(step), (step >= 20).then_some(20), 2).unwrap();
+        }
+        assert_eq!(run.steps().unwrap(), [20, 40, 50]);
+        assert_eq!(run.best_or_latest().unwrap(), run.folder(20));
+        assert_eq!(run.newest().unwrap().unwrap().step, 50);
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_has_no_newest_and_nothing_to_evaluate() {
+        let (_parent, run) = new_run();
+        assert_eq!(run.newest().unwrap(), None);
+        let message = run.best_or_latest().unwrap_err().to_string();
+        assert!(message.contains("has no checkpoint yet"), "{message}");
+    }
+
+    #[test]
+    fn a_half_written_checkpoint_is_not_taken_for_one() {
+        let (_parent, run) = new_run();
+        run.save(&checkpoint(10), None, 2).unwrap();
+        fs::create_dir(run.path().join(".step-000000020.partial")).unwrap();
+        fs::create_dir(run.folder(30)).unwrap();
+        assert_eq!(run.newest().unwrap().unwrap().step, 10);
+        run.rewind(Some(10), None).unwrap();
+        assert_eq!(run.steps().unwrap(), [10]);
+        assert!(run.path().join("damaged-step-000000030").is_dir());
+    }
+}
