@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use rlrun::tensor::kernels;
 use rlrun::train::Trainer;
 use rlrun::train::logger::Console;
 use rlrun::{ALGORITHMS, Run};
@@ -35,9 +36,9 @@ pub(crate) struct Args {
     /// Name of the run folder [default: <env>__<algorithm>__<seed>]
     #[arg(long)]
     name: Option<String>,
-    /// Threads that large tensor operations may use; the result is the same [default: one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    /// Threads that a large matrix product may use; the result is the same, bit for bit
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
     /// Show warnings and errors only
     #[arg(long)]
     quiet: bool,
@@ -46,9 +47,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = terminal::bar(args.quiet);
     terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
-    }
+    kernels::set_num_threads(args.threads.into());
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
         (Some(dir), _) => (resume(dir, &args.set)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args)?,
