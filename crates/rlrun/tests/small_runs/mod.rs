@@ -72,7 +72,7 @@ fn files(dir: &Path, root: &Path) -> Vec<PathBuf> {
 /// The content of a file of a run folder in printable form, without times.
 fn without_clock(name: &Path, bytes: Vec<u8>) -> String {
     match name.to_str().unwrap() {
-        "metrics.csv" => without_columns(&bytes, |name| is_clock(name)),
+        "metrics.csv" => without_columns(&bytes, is_clock),
         "metrics.jsonl" => without_json_times(&bytes),
         "monitor.csv" => {
             let text = String::from_utf8(bytes).unwrap();
