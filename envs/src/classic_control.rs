@@ -41,6 +41,9 @@ pub trait Task: Clone + Send + Sync + Sized + 'static {
     /// What is wrong with an argument.
     fn new(args: Self::Args) -> Result<Self, String>;
 
+    /// The arguments it was made with.
+    fn args(&self) -> &Self::Args;
+
     /// Observation space and action space.
     fn spaces(&self) -> (Space, Space);
 

@@ -4,5 +4,6 @@
 
 pub mod classic_control;
 mod registry;
+pub mod render;
 
 pub use registry::{ENVS, EnvEntry, entry, make, make_vec, spec};

@@ -1,11 +1,12 @@
 //! The table of environments: id, limit, threshold and constructor, as Gymnasium registers them.
 
-use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv};
+use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv, WrapperConfig};
 
 use crate::classic_control::{
     Acrobot, BatchedVecEnv, CartPole, ClassicEnv, MountainCar, MountainCarContinuous, Pendulum,
     Task,
 };
+use crate::render::Scene;
 
 /// Every environment of this crate.
 pub const ENVS: &[EnvEntry] = &[
@@ -22,6 +23,7 @@ const BATCH_FROM: usize = 8;
 
 type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;
 type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
+type MakeScene = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Scene>, EnvError>;
 
 /// One row of [`ENVS`].
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +36,11 @@ pub struct EnvEntry {
     pub reward_threshold: Option<f64>,
     make: MakeEnv,
     make_vec: MakeVecEnv,
+    scene: MakeScene,
 }
 
 impl EnvEntry {
-    const fn new<T: Task>(
+    const fn new<T: Task + Scene>(
         id: &'static str,
         max_episode_steps: u32,
         reward_threshold: Option<f64>,
@@ -54,6 +57,7 @@ impl EnvEntry {
                 }
                 Ok(Box::new(BatchedVecEnv::new(&env, n_envs)?))
             },
+            scene: |entry, args| Ok(Box::new(entry.classic::<T>(args)?.task().clone())),
         }
     }
 
@@ -73,12 +77,44 @@ impl EnvEntry {
         Ok(ClassicEnv::new(task, spec))
     }
 
+    /// The row with another time limit.
+    pub fn with_max_episode_steps(self, max_episode_steps: u32) -> EnvEntry {
+        EnvEntry { max_episode_steps, ..self }
+    }
+
     /// One environment; `args` is the run file's `[env.args]`.
     ///
     /// # Errors
     /// [`EnvError::Args`] for an unknown argument or a value that cannot be.
     pub fn make(&self, args: &toml::Table) -> Result<Box<dyn Env>, EnvError> {
         (self.make)(self, args)
+    }
+
+    /// What draws the environment made with `args`.
+    ///
+    /// # Errors
+    /// As [`EnvEntry::make`].
+    pub fn scene(&self, args: &toml::Table) -> Result<Box<dyn Scene>, EnvError> {
+        (self.scene)(self, args)
+    }
+
+    /// `n_envs` environments that step together, with the wrappers of the run file's
+    /// `[env.wrappers]` and a time limit given there.
+    ///
+    /// # Errors
+    /// As [`EnvEntry::make_vec`], and [`EnvError::Args`] for a wrapper's value that cannot be.
+    pub fn make_wrapped(
+        &self,
+        n_envs: usize,
+        args: &toml::Table,
+        wrappers: &WrapperConfig,
+    ) -> Result<Box<dyn VecEnv>, EnvError> {
+        let limit = wrappers.max_episode_steps.unwrap_or(self.max_episode_steps);
+        if limit == 0 {
+            let reason = "`max_episode_steps = 0` leaves no step to take".to_owned();
+            return Err(EnvError::Args { id: self.id.to_owned(), reason });
+        }
+        wrappers.wrap(self.with_max_episode_steps(limit).make_vec(n_envs, args)?)
     }
 
     /// `n_envs` environments that step together; `args` is the run file's `[env.args]`.

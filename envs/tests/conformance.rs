@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
 use rlrun_core::NumpyRng;
-use rlrun_env::{Actions, Env, EnvError, StepBatch, SyncVecEnv, VecEnv};
+use rlrun_env::{Actions, Env, EnvError, StepBatch, SyncVecEnv, VecEnv, WrapperConfig, check_env};
 use rlrun_envs::{ENVS, EnvEntry};
 
 fn no_args() -> toml::Table {
@@ -121,6 +121,31 @@ fn a_state_of_another_size_is_refused() {
         let state = entry.make_vec(9, &no_args()).unwrap().state();
         let error = entry.make_vec(10, &no_args()).unwrap().load_state(&state).unwrap_err();
         assert!(error.to_string().contains("has shape"), "{error}");
+    }
+}
+
+#[test]
+fn check_env_finds_nothing_wrong() {
+    for entry in ENVS {
+        let report = check_env(|| entry.make(&no_args()).unwrap());
+        assert!(report.is_ok(), "{report}");
+    }
+}
+
+#[test]
+fn wrappers_and_another_limit_reach_every_environment() {
+    for entry in ENVS {
+        let wrappers = WrapperConfig {
+            max_episode_steps: Some(5),
+            frame_stack: Some(2),
+            ..WrapperConfig::default()
+        };
+        let mut envs = entry.make_wrapped(10, &no_args(), &wrappers).unwrap();
+        envs.reset(0);
+        let steps = run(&mut envs, &random_actions(entry, 10, 5));
+        assert_eq!(steps[4].1.truncated, [true; 10], "{}", entry.id);
+        let dim = rlrun_envs::spec(entry.id).unwrap().observation_space.dim();
+        assert_eq!(steps[4].1.next_obs.len(), 10 * 2 * dim, "{}", entry.id);
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Purpose {
     Layers = 7,
     /// Resampling in statistics (bootstrap intervals).
     Bootstrap = 8,
+    /// Draws of environment wrappers.
+    Wrappers = 9,
 }
 
 /// A random stream whose position can be saved: ChaCha with 8 rounds (Bernstein 2008).

@@ -64,6 +64,57 @@ impl Actions {
         }
     }
 
+    /// Replaces the action of environment `env` by one of the same kind and size.
+    ///
+    /// # Panics
+    /// If there are not that many rows or the sizes differ.
+    pub fn set_row(&mut self, env: usize, action: Action<'_>) {
+        match (self, action) {
+            (Actions::Discrete(choices), Action::Discrete(choice)) => choices[env] = choice,
+            (Actions::Continuous { values, dim }, Action::Continuous(row)) => {
+                values[env * *dim..(env + 1) * *dim].copy_from_slice(row);
+            }
+            (Actions::MultiDiscrete { values, dim }, Action::MultiDiscrete(row)) => {
+                values[env * *dim..(env + 1) * *dim].copy_from_slice(row);
+            }
+            (actions, action) => panic!("cannot put `{action}` into {actions:?}"),
+        }
+    }
+
+    /// The numbers of all rows.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        match self {
+            Actions::Discrete(values) | Actions::MultiDiscrete { values, .. } => {
+                let values = values.iter().map(|&choice| choice as u64).collect::<Vec<_>>();
+                state.insert_u64("choices", values);
+            }
+            Actions::Continuous { values, .. } => {
+                state.insert_f32("values", &[values.len()], values);
+            }
+        }
+        state
+    }
+
+    /// Takes over saved numbers of the same kind and size.
+    ///
+    /// # Errors
+    /// [`StateError`] if they are not.
+    pub fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        match self {
+            Actions::Discrete(values) | Actions::MultiDiscrete { values, .. } => {
+                let saved = state.u64("choices")?;
+                if saved.len() != values.len() {
+                    let (expected, found) = (vec![values.len()], vec![saved.len()]);
+                    return Err(StateError::Shape { path: "choices".to_owned(), expected, found });
+                }
+                values.iter_mut().zip(saved).for_each(|(to, &from)| *to = from as usize);
+                Ok(())
+            }
+            Actions::Continuous { values, .. } => state.copy_f32("values", values),
+        }
+    }
+
     /// Checks number, kind and size of the actions, choices against the space, and numbers for
     /// NaN. The bounds of a box are left to the environment, which clips or refuses.
     ///
@@ -129,6 +180,15 @@ impl StepBatch {
             truncated: vec![false; n_envs],
             finished: Vec::with_capacity(n_envs),
         }
+    }
+
+    /// Takes over another batch without new memory, once the sizes are the same.
+    pub fn copy_from(&mut self, other: &StepBatch) {
+        self.next_obs.clone_from(&other.next_obs);
+        self.rewards.clone_from(&other.rewards);
+        self.terminated.clone_from(&other.terminated);
+        self.truncated.clone_from(&other.truncated);
+        self.finished.clone_from(&other.finished);
     }
 }
 

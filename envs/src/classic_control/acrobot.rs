@@ -281,6 +281,10 @@ impl Task for Acrobot {
         })
     }
 
+    fn args(&self) -> &AcrobotArgs {
+        &self.args
+    }
+
     fn spaces(&self) -> (Space, Space) {
         let (limit_1, limit_2) = (self.args.max_vel_1 as f32, self.args.max_vel_2 as f32);
         let bounds = [1.0, 1.0, 1.0, 1.0, limit_1, limit_2];

@@ -152,6 +152,10 @@ impl Task for CartPole {
         })
     }
 
+    fn args(&self) -> &CartPoleArgs {
+        &self.args
+    }
+
     fn spaces(&self) -> (Space, Space) {
         let position = (self.args.x_threshold * 2.0) as f32;
         let angle = (self.args.theta_threshold_radians * 2.0) as f32;

@@ -99,6 +99,10 @@ impl Task for MountainCar {
         Ok(MountainCar { reset: args.reset.resolve(-0.6, -0.4)?, args })
     }
 
+    fn args(&self) -> &MountainCarArgs {
+        &self.args
+    }
+
     fn spaces(&self) -> (Space, Space) {
         let MountainCarArgs { min_position, max_position, max_speed, .. } = self.args;
         let low = vec![min_position as f32, -max_speed as f32];

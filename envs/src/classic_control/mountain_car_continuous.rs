@@ -130,6 +130,10 @@ impl Task for MountainCarContinuous {
         Ok(MountainCarContinuous { reset: args.reset.resolve(-0.6, -0.4)?, args })
     }
 
+    fn args(&self) -> &MountainCarContinuousArgs {
+        &self.args
+    }
+
     fn spaces(&self) -> (Space, Space) {
         let MountainCarContinuousArgs { min_position, max_position, max_speed, .. } = self.args;
         let low = vec![min_position as f32, -max_speed as f32];

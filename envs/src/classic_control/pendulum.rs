@@ -137,6 +137,10 @@ impl Task for Pendulum {
         }
     }
 
+    fn args(&self) -> &PendulumArgs {
+        &self.args
+    }
+
     fn spaces(&self) -> (Space, Space) {
         let observations = BoxSpace::symmetric(&[1.0, 1.0, self.args.max_speed as f32]);
         let torques = BoxSpace::symmetric(&[self.args.max_torque as f32]);

@@ -1,0 +1,76 @@
+//! Wrappers that belong to the environment: they change what it shows, takes or pays, and are
+//! switched on in the run file. What a policy must remember (normalisation) is not among them.
+
+mod history;
+mod rescale_action;
+mod reward;
+mod sticky_actions;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EnvError, VecEnv};
+
+pub use history::{FrameStack, ObservationDelay};
+pub use rescale_action::RescaleAction;
+pub use reward::TransformReward;
+pub use sticky_actions::StickyActions;
+
+/// Which wrappers are on; the run file's `[env.wrappers]`. All are off by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrapperConfig {
+    /// Steps after which an episode is truncated, in place of the environment's own limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_episode_steps: Option<u32>,
+    /// Probability that the previous action is repeated (Machado et al. 2018).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky_actions: Option<f64>,
+    /// Steps by which observations arrive late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observation_delay: Option<usize>,
+    /// How many observations are shown together, oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame_stack: Option<usize>,
+    /// Whether box actions are given in ±1 and brought to the bounds.
+    pub rescale_action: bool,
+    /// Factor of the rewards; episode statistics keep the environment's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_scale: Option<f64>,
+    /// Bounds of the rewards, applied after the factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_clip: Option<[f64; 2]>,
+}
+
+impl WrapperConfig {
+    /// Puts the wrappers that are on around `envs`, in the order of the fields.
+    ///
+    /// `max_episode_steps` is not applied here: the limit counts in the vector environment itself.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] for a value that cannot be.
+    pub fn wrap(&self, envs: Box<dyn VecEnv>) -> Result<Box<dyn VecEnv>, EnvError> {
+        let mut envs = envs;
+        if let Some(probability) = self.sticky_actions {
+            envs = Box::new(StickyActions::new(envs, probability)?);
+        }
+        if let Some(steps) = self.observation_delay {
+            envs = Box::new(ObservationDelay::new(envs, steps));
+        }
+        if let Some(frames) = self.frame_stack {
+            envs = Box::new(FrameStack::new(envs, frames)?);
+        }
+        if self.rescale_action {
+            envs = Box::new(RescaleAction::new(envs)?);
+        }
+        if self.reward_scale.is_some() || self.reward_clip.is_some() {
+            let scale = self.reward_scale.unwrap_or(1.0);
+            envs = Box::new(TransformReward::new(envs, scale, self.reward_clip)?);
+        }
+        Ok(envs)
+    }
+}
+
+/// A wrapper's value that cannot be.
+fn wrapper_error(envs: &dyn VecEnv, reason: String) -> EnvError {
+    EnvError::Args { id: envs.spec().id.clone(), reason }
+}
