@@ -96,3 +96,15 @@ fn lerp_and_axpy_are_one_fused_multiply_add() {
         }
     }
 }
+}
+
+#[test]
+fn moments_of_a_zero_gradient_decay_to_zero_past_the_subnormals() {
+    let step = AdamStep::new(1e-3, (0.9, 0.999), 1e-8, 1000);
+    let (mut p, mut m, mut v) = ([1.0; 5], [2.0 * f32::MIN_POSITIVE; 5], [f32::MIN_POSITIVE; 5]);
+    for _ in 0..10 {
+        adam(&mut p, &[0.0; 5], &mut m, &mut v, &step);
+        assert!(m.iter().chain(&v).all(|x| !x.is_subnormal()), "{m:?} {v:?}");
+    }
+    assert_eq!((m, v), ([0.0; 5], [0.0; 5]));
+}
