@@ -164,7 +164,7 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
     if c.rows == 0 || c.cols == 0 {
         return;
     }
-    let product = Product { a, b, start, act, c };
+    let mut product = Product { a, b, start, act, c };
     match product.threads() {
         1 => product.run(),
         threads => product.run_on(threads),
@@ -218,17 +218,17 @@ impl Product<'_> {
         });
     }
 
-    fn run(self) {
+    fn run(&mut self) {
         if self.is_narrow() { self.run_transposed() } else { self.run_tiled() }
     }
 
-    fn run_tiled(mut self) {
+    fn run_tiled(&mut self) {
         if self.packs() {
             PANEL.with_borrow_mut(|panel| {
-                dispatch(Blocks { product: &mut self, panel: Some(&mut panel.0) });
+                dispatch(Blocks { product: self, panel: Some(&mut panel.0) });
             });
         } else {
-            dispatch(Blocks { product: &mut self, panel: None });
+            dispatch(Blocks { product: self, panel: None });
         }
     }
 
@@ -240,8 +240,8 @@ impl Product<'_> {
     }
 
     /// Cᵀ = act(start + Bᵀ·Aᵀ): the same sums with the lanes over the rows of C.
-    fn run_transposed(self) {
-        let Product { a, b, start, act, c } = self;
+    fn run_transposed(&mut self) {
+        let Product { a, b, start, act, ref mut c } = *self;
         NARROW.with_borrow_mut(|scratch| {
             for first in (0..c.rows).step_by(NARROW_ROWS) {
                 let rows = NARROW_ROWS.min(c.rows - first);
@@ -278,6 +278,7 @@ impl Product<'_> {
 
     /// Whether panels of B are copied before use: to have rows side by side at all, or to keep a
     /// panel that many rows read in the nearest cache.
+    #[inline]
     fn packs(&self) -> bool {
         const ROWS: usize = 96;
         self.b.col_stride != 1 || (self.c.rows >= ROWS && self.b.row_stride > 64)
@@ -285,6 +286,7 @@ impl Product<'_> {
 
     /// How many of the `left` columns the next panel takes: a single row has so few sums that it
     /// takes many columns at once.
+    #[inline(always)]
     fn panel_width<S: Simd>(&self, left: usize) -> usize {
         let widths: &[usize] = match (S::REGISTERS, self.c.rows) {
             (32, 1) => &[16 * LANES, 8 * LANES, 4 * LANES, 2 * LANES],
@@ -301,6 +303,7 @@ impl Product<'_> {
     }
 
     /// The tile of columns `j..j + width` and one block of k, B read in place.
+    #[inline(always)]
     fn tile(&mut self, ks: &Range<usize>, j: usize, width: usize) -> Tile {
         let first = ks.start == 0;
         let last = ks.end == self.a.cols;
