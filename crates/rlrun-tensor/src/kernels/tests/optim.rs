@@ -96,7 +96,6 @@ fn lerp_and_axpy_are_one_fused_multiply_add() {
         }
     }
 }
-}
 
 #[test]
 fn moments_of_a_zero_gradient_decay_to_zero_past_the_subnormals() {
