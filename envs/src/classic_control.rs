@@ -26,6 +26,9 @@ pub use single::ClassicEnv;
 
 /// The equations of one task. Seeding, checks, saving and time limits are [`ClassicEnv`]'s.
 pub trait Task: Clone + Send + Sync + Sized + 'static {
+    /// The page of its documentation, in Markdown.
+    const PAGE: &'static str;
+
     /// Constructor arguments: Gymnasium's, the physical constants and the reset options.
     type Args: Clone + Default + Serialize + DeserializeOwned;
 

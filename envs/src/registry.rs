@@ -34,6 +34,9 @@ pub struct EnvEntry {
     pub max_episode_steps: u32,
     /// Mean return from which the task counts as solved.
     pub reward_threshold: Option<f64>,
+    /// Its page of `docs/environments`, in Markdown.
+    pub page: &'static str,
+    default_args: fn() -> Result<toml::Table, toml::ser::Error>,
     make: MakeEnv,
     make_vec: MakeVecEnv,
     scene: MakeScene,
@@ -49,6 +52,8 @@ impl EnvEntry {
             id,
             max_episode_steps,
             reward_threshold,
+            page: T::PAGE,
+            default_args: || toml::Table::try_from(T::Args::default()),
             make: |entry, args| Ok(Box::new(entry.classic::<T>(args)?)),
             make_vec: |entry, n_envs, args| {
                 let env = entry.classic::<T>(args)?;
@@ -75,6 +80,12 @@ impl EnvEntry {
             reward_threshold: self.reward_threshold,
         };
         Ok(ClassicEnv::new(task, spec))
+    }
+
+    /// Every argument with its default, as `[env.args]` takes them; reset bounds that are not given
+    /// are the task's own and left out.
+    pub fn default_args(&self) -> toml::Table {
+        (self.default_args)().unwrap_or_default()
     }
 
     /// The row with another time limit.
@@ -208,6 +219,20 @@ mod tests {
         );
         let bounds = message("reset = { low = 1.0, high = 0.5 }");
         assert!(bounds.ends_with("`reset.low = 1` is not below `reset.high = 0.5`"), "{bounds}");
+    }
+
+    #[test]
+    fn pages_name_every_argument_and_its_default() {
+        for entry in ENVS {
+            let (args, page) = (entry.default_args(), entry.page);
+            assert!(args.len() > 5 && page.contains(entry.id), "{}", entry.id);
+            for (key, value) in args.iter().filter(|(key, _)| *key != "reset") {
+                let rows = |line: &&str| line.contains(&format!("`{key}`"));
+                let row = page.lines().find(rows).unwrap_or_default();
+                assert!(row.contains(&value.to_string()), "{}: {key} = {value}: {row}", entry.id);
+            }
+            entry.make(&args).unwrap();
+        }
     }
 
     #[test]

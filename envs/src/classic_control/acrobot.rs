@@ -253,6 +253,8 @@ fn wrap(mut angle: f64) -> f64 {
 }
 
 impl Task for Acrobot {
+    const PAGE: &'static str = include_str!("../../../docs/environments/acrobot.md");
+
     type Args = AcrobotArgs;
     /// Angle 1, angle 2 and their velocities.
     type State = [f64; 4];

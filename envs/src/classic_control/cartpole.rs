@@ -129,6 +129,8 @@ impl CartPole {
 }
 
 impl Task for CartPole {
+    const PAGE: &'static str = include_str!("../../../docs/environments/cartpole.md");
+
     type Args = CartPoleArgs;
     type State = CartPoleState;
     type Block = [Lanes; 5];

@@ -81,6 +81,8 @@ impl MountainCar {
 }
 
 impl Task for MountainCar {
+    const PAGE: &'static str = include_str!("../../../docs/environments/mountain-car.md");
+
     type Args = MountainCarArgs;
     type State = [f64; 2];
     type Block = [Lanes; 2];

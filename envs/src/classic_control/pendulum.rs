@@ -109,6 +109,8 @@ fn normalized(angle: f64) -> f64 {
 }
 
 impl Task for Pendulum {
+    const PAGE: &'static str = include_str!("../../../docs/environments/pendulum.md");
+
     type Args = PendulumArgs;
     /// Angle and angular velocity.
     type State = [f64; 2];
