@@ -5,11 +5,11 @@ use std::panic::Location;
 use smallvec::SmallVec;
 
 use crate::autograd::{Grads, NodeRef, Saver, edges, new_node};
-use crate::error::{TensorError, ok, raise};
+use crate::error::{TensorError, ok};
 use crate::layout::{Layout, gather};
 use crate::mode;
 use crate::pool::Scratch;
-use crate::storage::Buffer;
+use crate::storage::{Buffer, DType};
 use crate::tensor::{Tensor, f32s};
 use crate::view::{ViewStep, move_retained, take_steps};
 
@@ -55,7 +55,6 @@ impl Tensor {
         let tensor = || self.origin();
         if let Some(root) = self.base()
             && root.grad_fn(op)?.is_none()
-            && root.requires_grad()
         {
             return Err(TensorError::ViewOfLeafInplace { op, tensor: tensor() });
         }
@@ -235,12 +234,7 @@ impl Tensor {
     /// As every write: see [`Tensor::add_`].
     #[track_caller]
     pub fn copy_(&self, source: &Tensor) {
-        let (dtype, found) = (self.dtype(), source.dtype());
-        if dtype != found {
-            let (expected, found) = (dtype.name(), found.name());
-            raise(TensorError::DtypeMismatch { op: "copy_", expected, found });
-        }
-        ok(self.expect_f32("copy_"));
+        ok(source.expect_dtype("copy_", self.dtype()));
         let shape = source.layout.shape;
         let node = self.begin_write("copy_", [self, source], |_| {
             move |grad: &Tensor, node: &NodeRef| {
@@ -248,22 +242,22 @@ impl Tensor {
                 [node.needs(0).then(|| Tensor::zeros(grad.dims())), to_source]
             }
         });
-        self.update_with("copy_", source, |target, source| target.copy_from_slice(source));
+        match self.dtype() {
+            DType::F32 => {
+                self.update_with("copy_", source, |target, source| target.copy_from_slice(source));
+            }
+            _ => self.copy_whole_numbers(source),
+        }
         self.end_write(node);
     }
 
-    /// Sets every element.
+    /// Sets every element; an index takes the whole part of `value`, a flag whether it is not 0.
     ///
     /// # Panics
     /// As every write: see [`Tensor::add_`].
     #[track_caller]
     pub fn fill_(&self, value: f32) {
-        ok(self.expect_f32("fill_"));
-        let node = self.begin_write("fill_", [self], |_| {
-            |grad: &Tensor, _: &NodeRef| [Some(Tensor::zeros(grad.dims()))]
-        });
-        self.update_each("fill_", |target| target.fill(value));
-        self.end_write(node);
+        self.fill_as("fill_", value);
     }
 
     /// Sets every element to zero.
@@ -272,11 +266,46 @@ impl Tensor {
     /// As every write: see [`Tensor::add_`].
     #[track_caller]
     pub fn zero_(&self) {
-        ok(self.expect_f32("zero_"));
-        let node = self.begin_write("zero_", [self], |_| {
+        self.fill_as("zero_", 0.0);
+    }
+
+    #[track_caller]
+    fn fill_as(&self, op: &'static str, value: f32) {
+        let node = self.begin_write(op, [self], |_| {
             |grad: &Tensor, _: &NodeRef| [Some(Tensor::zeros(grad.dims()))]
         });
-        self.update_each("zero_", |target| target.fill(0.0));
+        match self.dtype() {
+            DType::F32 => self.update_each(op, |target| target.fill(value)),
+            _ => self.write_whole_numbers(op, std::iter::repeat(value as i64)),
+        }
         self.end_write(node);
+    }
+
+    #[track_caller]
+    fn copy_whole_numbers(&self, source: &Tensor) {
+        let Some(layout) = source.layout.broadcast(self.dims()) else {
+            unreachable!("shapes were checked before the write")
+        };
+        let numbers: Vec<i64> = match &source.storage.read().buffer {
+            Buffer::I64(values) => layout.offsets().map(|at| values[at]).collect(),
+            Buffer::Bool(values) => layout.offsets().map(|at| i64::from(values[at])).collect(),
+            Buffer::F32(_) => unreachable!("the dtype was checked"),
+        };
+        self.write_whole_numbers("copy_", numbers.into_iter());
+    }
+
+    /// Writes indices or flags, row-major.
+    #[track_caller]
+    fn write_whole_numbers(&self, op: &'static str, numbers: impl Iterator<Item = i64>) {
+        let mut memory = self.storage.write();
+        memory.last_write = Some((op, Location::caller()));
+        let places = self.layout.offsets().zip(numbers);
+        match &mut memory.buffer {
+            Buffer::I64(target) => places.for_each(|(at, number)| target[at] = number),
+            Buffer::Bool(target) => places.for_each(|(at, number)| target[at] = number != 0),
+            Buffer::F32(_) => unreachable!("numbers are written by `store`"),
+        }
+        drop(memory);
+        self.bump();
     }
 }

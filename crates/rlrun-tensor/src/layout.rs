@@ -259,6 +259,19 @@ pub(crate) fn gather(source: &[f32], layout: &Layout, out: &mut [f32]) {
     }
 }
 
+/// The same for an operation that needs a dimension: a tensor without any has none in range.
+pub(crate) fn existing_dim(
+    op: &'static str,
+    dim: isize,
+    ndim: usize,
+) -> Result<usize, TensorError> {
+    if ndim > 0 {
+        return dim_index(op, dim, ndim);
+    }
+    let bound = "a tensor without dimensions".to_owned();
+    Err(TensorError::IndexOutOfRange { op, what: "dimension", index: dim as i64, bound })
+}
+
 /// Walks the offsets of a layout, row-major.
 pub(crate) struct Offsets {
     layout: Layout,

@@ -40,7 +40,7 @@ pub use mode::{
     GradModeGuard, ThreadMode, enable_grad, inference_mode, is_grad_enabled,
     is_inference_mode_enabled, no_grad, set_grad_enabled,
 };
-pub use ops::{Activation, Reduction};
+pub use ops::{Activation, CellWeights, Reduction};
 pub use parameter::Parameter;
 pub use storage::DType;
 pub use tensor::Tensor;

@@ -10,7 +10,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::diagnostics;
 use crate::error::{Origin, Site, TensorError, ok, raise};
-use crate::layout::{Layout, gather};
+use crate::layout::{Layout, Shape, gather};
 use crate::meta::Meta;
 use crate::mode;
 use crate::pool::{self, Recycle, Scratch};
@@ -312,6 +312,15 @@ impl Tensor {
             meta: self.meta.clone(),
         });
         *self = replaced;
+    }
+
+    /// A fresh contiguous tensor with another shape of as many elements.
+    pub(crate) fn with_shape(mut self, shape: Shape) -> Tensor {
+        match self.0.as_mut().and_then(Arc::get_mut) {
+            Some(inner) => inner.layout = Layout::contiguous(&shape),
+            None => unreachable!("a fresh tensor has one handle"),
+        }
+        self
     }
 
     pub(crate) fn expect_f32(&self, op: &'static str) -> Result<(), TensorError> {

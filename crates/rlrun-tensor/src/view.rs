@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok};
-use crate::layout::{Dims, Layout, Shape, dim_index};
+use crate::layout::{Dims, Layout, Shape, dim_index, existing_dim};
 use crate::meta::Meta;
 use crate::mode;
 use crate::tensor::Tensor;
@@ -330,17 +330,9 @@ impl Tensor {
         if self.layout.view(&shape).is_some() {
             return self.step(ViewStep::Reshape(shape), false);
         }
-        let copy = self.clone_contiguous();
-        let of_copy = copy.alias(Layout::contiguous(&shape));
-        copy.record_untracked(of_copy)
-    }
-
-    /// A reshaped copy is no view: it takes over the history of the contiguous copy.
-    #[track_caller]
-    fn record_untracked(&self, reshaped: Tensor) -> Tensor {
-        let shape = self.layout.shape;
-        reshaped.record("reshape", [self], |_| {
-            move |grad: &Tensor, _: &_| [Some(grad.reshape(&shape[..]))]
+        let whole = self.layout.shape;
+        self.contiguous_copy().with_shape(shape).record("reshape", [self], |_| {
+            move |grad: &Tensor, _: &_| [Some(grad.reshape(&whole[..]))]
         })
     }
 
@@ -396,12 +388,12 @@ impl Tensor {
         self.step(ViewStep::Permute(Dims::of(&dims)), false)
     }
 
-    /// `len` indices of `dim`, from `start`.
+    /// `len` indices of `dim`, from `start`; a negative start counts from the end.
     ///
     /// # Panics
     /// If the range is not within the dimension.
     #[track_caller]
-    pub fn narrow(&self, dim: isize, start: usize, len: usize) -> Tensor {
+    pub fn narrow(&self, dim: isize, start: isize, len: usize) -> Tensor {
         self.step(ok(self.narrow_step("narrow", dim, start, len)), false)
     }
 
@@ -409,17 +401,22 @@ impl Tensor {
         &self,
         op: &'static str,
         dim: isize,
-        start: usize,
+        start: isize,
         len: usize,
     ) -> Result<ViewStep, TensorError> {
-        let dim = dim_index(op, dim, self.ndim())?;
-        let extent = self.dims().get(dim).copied().unwrap_or(0);
-        if start.checked_add(len).is_none_or(|end| end > extent) {
-            let bound = format!("a range of {len} in an extent of {extent}");
-            let index = start as i64;
-            return Err(TensorError::IndexOutOfRange { op, what: "start", index, bound });
+        let dim = existing_dim(op, dim, self.ndim())?;
+        let extent = self.dims()[dim];
+        let from = if start < 0 { start + extent as isize } else { start };
+        match usize::try_from(from) {
+            Ok(start) if start.checked_add(len).is_some_and(|end| end <= extent) => {
+                Ok(ViewStep::Narrow { dim, start, len })
+            }
+            _ => {
+                let bound = format!("a range of {len} in an extent of {extent}");
+                let index = start as i64;
+                Err(TensorError::IndexOutOfRange { op, what: "start", index, bound })
+            }
         }
-        Ok(ViewStep::Narrow { dim, start, len })
     }
 
     /// One index of `dim`, which disappears; a negative index counts from the end.
@@ -437,8 +434,8 @@ impl Tensor {
         dim: isize,
         index: isize,
     ) -> Result<ViewStep, TensorError> {
-        let dim = dim_index(op, dim, self.ndim())?;
-        let extent = self.dims().get(dim).copied().unwrap_or(0) as isize;
+        let dim = existing_dim(op, dim, self.ndim())?;
+        let extent = self.dims()[dim] as isize;
         if index < -extent || index >= extent {
             let bound = format!("an extent of {extent}");
             let index = index as i64;
@@ -486,7 +483,7 @@ impl Tensor {
     /// If `size` is 0 or `dim` is out of range.
     #[track_caller]
     pub fn split(&self, size: usize, dim: isize) -> Vec<Tensor> {
-        let extent = self.dims()[ok(dim_index("split", dim, self.ndim()))];
+        let extent = self.dims()[ok(existing_dim("split", dim, self.ndim()))];
         if size == 0 {
             let detail = "a part of 0 indices never ends".to_owned();
             crate::error::raise(TensorError::ShapeMismatch { op: "split", detail });
@@ -501,7 +498,7 @@ impl Tensor {
     /// If the sizes do not add up to the extent.
     #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Tensor> {
-        let extent = self.dims()[ok(dim_index("split", dim, self.ndim()))];
+        let extent = self.dims()[ok(existing_dim("split", dim, self.ndim()))];
         if sizes.iter().sum::<usize>() != extent {
             let detail = format!("the sizes {sizes:?} do not add up to {extent}");
             crate::error::raise(TensorError::ShapeMismatch { op: "split", detail });
@@ -509,7 +506,7 @@ impl Tensor {
         let mut start = 0;
         let mut parts = Vec::with_capacity(sizes.len());
         for &len in sizes {
-            parts.push(self.step(ok(self.narrow_step("split", dim, start, len)), true));
+            parts.push(self.step(ok(self.narrow_step("split", dim, start as isize, len)), true));
             start += len;
         }
         parts
@@ -521,7 +518,7 @@ impl Tensor {
     /// If `count` is 0 or `dim` is out of range.
     #[track_caller]
     pub fn chunk(&self, count: usize, dim: isize) -> Vec<Tensor> {
-        let extent = self.dims()[ok(dim_index("chunk", dim, self.ndim()))];
+        let extent = self.dims()[ok(existing_dim("chunk", dim, self.ndim()))];
         if count == 0 {
             let detail = "expected at least one chunk".to_owned();
             crate::error::raise(TensorError::ShapeMismatch { op: "chunk", detail });
@@ -535,7 +532,7 @@ impl Tensor {
     /// If `dim` is out of range.
     #[track_caller]
     pub fn unbind(&self, dim: isize) -> Vec<Tensor> {
-        let extent = self.dims()[ok(dim_index("unbind", dim, self.ndim()))];
+        let extent = self.dims()[ok(existing_dim("unbind", dim, self.ndim()))];
         let at = |index| self.step(ok(self.select_step("unbind", dim, index as isize)), true);
         (0..extent).map(at).collect()
     }

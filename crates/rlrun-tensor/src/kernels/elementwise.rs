@@ -57,7 +57,7 @@ pub enum Binary {
     Max,
     /// Gradient through tanh: a·(1 − b²), a the gradient, b the output.
     TanhBackward,
-    /// Gradient through relu: a where b > 0, else 0.
+    /// Gradient through relu, whose result is b: 0 where b is 0, else a.
     ReluBackward,
     /// Gradient through sigmoid: a·b·(1 − b).
     SigmoidBackward,

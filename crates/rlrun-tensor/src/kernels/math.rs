@@ -219,6 +219,7 @@ functions! {
     Min(s, a, b) = s.select(s.is_nan(a), a, s.min(a, b));
     Max(s, a, b) = s.select(s.is_nan(a), a, s.max(a, b));
     TanhBackward(s, g, y) = s.mul(g, s.fnma(y, y, s.splat(1.0)));
-    ReluBackward(s, g, y) = s.select(s.lt(s.zero(), y), g, s.zero());
+    // a NaN passes the gradient on
+    ReluBackward(s, g, y) = s.select(s.eq(y, s.zero()), s.zero(), g);
     SigmoidBackward(s, g, y) = s.mul(g, s.mul(y, s.sub(s.splat(1.0), y)));
 }

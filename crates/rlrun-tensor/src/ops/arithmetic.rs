@@ -250,15 +250,14 @@ impl Tensor {
             let (x, y) = (saver.input(self), saver.input(other));
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, y) = (x.get(node), y.get(node));
-                let share = |x, y| match (wins(x, y), wins(y, x)) {
-                    (true, _) => 1.0,
-                    (_, true) => 0.0,
-                    _ => 0.5,
+                // Of a NaN and a number, neither loses: both get the whole gradient.
+                let share = |x: f32, y: f32| match x == y {
+                    true => 0.5,
+                    false => f32::from(u8::from(!wins(y, x))),
                 };
-                let of_x = zip_each(op, &x, &y, share);
                 [
-                    reduce(|| grad * &of_x, node.needs(0), &a),
-                    reduce(|| grad * (1.0 - &of_x), node.needs(1), &b),
+                    reduce(|| grad * zip_each(op, &x, &y, share), node.needs(0), &a),
+                    reduce(|| grad * zip_each(op, &y, &x, share), node.needs(1), &b),
                 ]
             }
         })
@@ -389,6 +388,15 @@ impl Tensor {
                 ]
             }
         })
+    }
+
+    /// `value` where a flag of `mask` is set, else this tensor's own number, broadcast.
+    ///
+    /// # Panics
+    /// As [`Tensor::where_`].
+    #[track_caller]
+    pub fn masked_fill(&self, mask: &Tensor, value: f32) -> Tensor {
+        Tensor::where_(mask, &Tensor::scalar(value), self)
     }
 
     /// 1 where a flag is set, else 0.
@@ -570,6 +578,25 @@ impl Tensor {
         self.update_each("mul_", |target| {
             for target in target {
                 *target *= number;
+            }
+        });
+        self.end_write(node);
+    }
+
+    /// `self /= number`.
+    ///
+    /// # Panics
+    /// As [`Tensor::add_`].
+    #[track_caller]
+    pub fn div_scalar_(&self, number: f32) {
+        ok(self.expect_f32("div_"));
+        let node = self.begin_write("div_", [self], |saver| {
+            saver.frees();
+            move |grad: &Tensor, _: &NodeRef| [Some(grad / number)]
+        });
+        self.update_each("div_", |target| {
+            for target in target {
+                *target /= number;
             }
         });
         self.end_write(node);

@@ -11,6 +11,7 @@ impl Tensor {
     #[track_caller]
     pub fn clone_contiguous(&self) -> Tensor {
         self.contiguous_copy()
+            .filled_from(self)
             .record("clone", [self], |_| |grad: &Tensor, _: &_| [Some(grad.clone())])
     }
 
@@ -25,7 +26,7 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn contiguous_copy(&self) -> Tensor {
+    pub(crate) fn contiguous_copy(&self) -> Tensor {
         let layout = Layout::contiguous(self.dims());
         match self.dtype() {
             DType::F32 => {
@@ -39,6 +40,15 @@ impl Tensor {
                 Tensor::fresh(StorageRef::new(Buffer::Bool(ok(self.read_bool("clone")))), layout)
             }
         }
+    }
+
+    /// Counts the filling of a fresh normal tensor from an inference tensor as a write, as PyTorch
+    /// does for copies and total sums: there, version 1 is what a copy out of the mode starts with.
+    pub(crate) fn filled_from(self, source: &Tensor) -> Tensor {
+        if source.is_inference() {
+            self.bump();
+        }
+        self
     }
 
     /// This very tensor if it lies row-major without gaps, else a copy that does.

@@ -184,7 +184,7 @@ unary! {
     /// `max(x, 0)`; the derivative at 0 is 0, NaN passes.
     relu, relu_, Result,
         lift(kernels::Unary::Relu),
-        |y, grad| through(Binary::ReluBackward, grad, y, || grad * where_input(y, |y| y > 0.0));
+        |y, grad| through(Binary::ReluBackward, grad, y, || grad * where_input(y, |y| y > 0.0 || y.is_nan()));
     /// `x` above 0, `slope · x` elsewhere.
     leaky_relu, leaky_relu_(slope: f32), Input,
         each(move |x| if x > 0.0 { x } else { x * slope }),
@@ -196,8 +196,10 @@ unary! {
     elu, elu_(alpha: f32), Input,
         each(move |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
         move |x, grad| {
-            let above = where_input(x, |x| x > 0.0);
-            grad * (&above + (1.0 - &above) * (x.clamp(f32::NEG_INFINITY, 0.0).exp() * alpha))
+            let below = x.read().iter().map(|&x| x <= 0.0).collect::<Vec<_>>();
+            let below = Tensor::from_bool(&below, x.dims());
+            let slope = x.clamp_max(0.0).exp() * alpha;
+            grad * Tensor::where_(&below, &slope, &Tensor::scalar(1.0))
         };
     /// `x · sigmoid(x)`.
     silu, silu_, Input,
@@ -226,6 +228,14 @@ unary! {
     clamp, clamp_(min: f32, max: f32), Input,
         each(move |x| if x.is_nan() { x } else { x.max(min).min(max) }),
         move |x, grad| grad * where_input(x, |x| x > min && x < max);
+    /// `x`, but at least `min`; NaN passes. The derivative at the bound is 0.
+    clamp_min, clamp_min_(min: f32), Input,
+        each(move |x| if x.is_nan() { x } else { x.max(min) }),
+        move |x, grad| grad * where_input(x, |x| x > min);
+    /// `x`, but at most `max`; NaN passes. The derivative at the bound is 0.
+    clamp_max, clamp_max_(max: f32), Input,
+        each(move |x| if x.is_nan() { x } else { x.min(max) }),
+        move |x, grad| grad * where_input(x, |x| x < max);
     /// `x^exponent`.
     pow, pow_(exponent: f32), Input,
         each(move |x| if exponent == 2.0 { x * x } else { x.powf(exponent) }),
@@ -234,9 +244,9 @@ unary! {
         } else {
             grad * (x.pow(exponent - 1.0) * exponent)
         };
-    /// -1, 0 or 1; the derivative is 0.
+    /// -1, 0 or 1, and 0 for NaN; the derivative is 0.
     sign, sign_, Nothing,
-        each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x * 0.0 }),
+        each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
         |_, grad| grad * 0.0;
 }
 

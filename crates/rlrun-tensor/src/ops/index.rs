@@ -2,7 +2,7 @@
 
 use crate::autograd::{Grads, NodeRef};
 use crate::error::{TensorError, ok, raise};
-use crate::layout::{Layout, Shape, dim_index};
+use crate::layout::{Layout, Shape, dim_index, existing_dim};
 use crate::tensor::Tensor;
 
 use super::reduce::Around;
@@ -148,7 +148,7 @@ impl Tensor {
             let detail = "expected at least one tensor".to_owned();
             raise(TensorError::ShapeMismatch { op: "cat", detail })
         };
-        let dim = ok(dim_index("cat", dim, first.ndim()));
+        let dim = ok(existing_dim("cat", dim, first.ndim()));
         let mut shape = first.layout.shape;
         shape[dim] = 0;
         for tensor in tensors {
@@ -168,21 +168,66 @@ impl Tensor {
                 let mut start = 0;
                 let part = |(i, &len): (usize, &usize)| {
                     start += len;
-                    node.needs(i).then(|| grad.narrow(dim as isize, start - len, len))
+                    node.needs(i).then(|| grad.narrow(dim as isize, (start - len) as isize, len))
                 };
                 lengths.iter().enumerate().map(part).collect::<Grads>()
             }
         })
     }
 
-    /// Joins tensors of one shape along a new dimension.
+    /// Joins tensors of one shape along a new dimension. Of inference tensors alone the result is,
+    /// outside the mode, a view of the joined memory, as in PyTorch.
     ///
     /// # Panics
     /// As [`Tensor::cat`].
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
         let layers: Vec<Tensor> = tensors.iter().map(|tensor| tensor.unsqueeze(dim)).collect();
-        Tensor::cat(&layers.iter().collect::<Vec<_>>(), dim)
+        let joined = Tensor::cat(&layers.iter().collect::<Vec<_>>(), dim);
+        if !joined.is_inference() && tensors.iter().all(|tensor| tensor.is_inference()) {
+            return joined.view(joined.dims());
+        }
+        joined
+    }
+
+    /// This tensor `times[d]` times in a row along each dimension d; missing leading dimensions have
+    /// extent 1.
+    ///
+    /// # Panics
+    /// If `times` has fewer entries than this tensor has dimensions.
+    #[track_caller]
+    pub fn repeat(&self, times: &[usize]) -> Tensor {
+        let Some(missing) = times.len().checked_sub(self.ndim()) else {
+            let detail = format!("{times:?} is shorter than the shape {:?}", self.dims());
+            raise(TensorError::ShapeMismatch { op: "repeat", detail })
+        };
+        let mut start = (0..missing).fold(self.clone_contiguous(), |whole, _| whole.unsqueeze(0));
+        for (dim, &times) in times.iter().enumerate() {
+            let dim = dim as isize;
+            start = match times {
+                0 => start.narrow(dim, 0, 0),
+                1 => start,
+                _ => Tensor::cat(&vec![&start; times], dim),
+            };
+        }
+        start
+    }
+
+    /// For each class of this `i64` tensor a row of `classes` numbers, 1 at the class and 0
+    /// elsewhere (`i64`): `[…] -> […, classes]`.
+    ///
+    /// # Panics
+    /// If a class is out of range or this is not an `i64` tensor.
+    #[track_caller]
+    pub fn one_hot(&self, classes: usize) -> Tensor {
+        let indices = ok(self.read_i64("one_hot"));
+        let mut rows = vec![0; indices.len() * classes];
+        for (row, &index) in indices.iter().enumerate() {
+            rows[row * classes + ok(check("one_hot", index, classes))] = 1;
+        }
+        let mut shape = self.layout.shape;
+        shape.insert(shape.len(), classes);
+        Tensor::from_i64(&rows, &shape[..])
     }
 
     /// A copy in which the order along `dims` is reversed.

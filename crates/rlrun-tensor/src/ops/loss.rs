@@ -19,7 +19,7 @@ pub enum Reduction {
 impl Reduction {
     /// The loss, and the factor of its gradient.
     #[track_caller]
-    fn apply(self, losses: Tensor) -> Tensor {
+    pub(super) fn apply(self, losses: Tensor) -> Tensor {
         match self {
             Reduction::Mean => losses.mean(),
             Reduction::Sum => losses.sum(),

@@ -3,7 +3,7 @@
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok, raise};
 use crate::kernels;
-use crate::layout::{Layout, Shape, dim_index};
+use crate::layout::{Layout, Shape, dim_index, existing_dim};
 use crate::mode;
 use crate::storage::{Buffer, StorageRef};
 use crate::tensor::Tensor;
@@ -71,7 +71,7 @@ impl Tensor {
         ok(self.expect_f32("sum"));
         let shape = self.layout.shape;
         let total = kernels::sum(&self.read());
-        Tensor::scalar(total).record("sum", [self], |_| {
+        Tensor::scalar(total).filled_from(self).record("sum", [self], |_| {
             move |grad: &Tensor, _: &NodeRef| [Some(spread(grad, &shape))]
         })
     }
@@ -129,6 +129,92 @@ impl Tensor {
         at.sort_unstable();
         at.dedup();
         at.iter().rev().fold(self.clone(), |sum, &dim| sum.sum_dim(dim as isize, keepdim))
+    }
+
+    /// A reduction over several dimensions by one over a single dimension: the dimensions are
+    /// moved to the end and joined.
+    #[track_caller]
+    fn over_dims(
+        &self,
+        op: &'static str,
+        dims: &[isize],
+        keepdim: bool,
+        reduce: impl FnOnce(&Tensor) -> Tensor,
+    ) -> Tensor {
+        let reduced: Vec<usize> =
+            dims.iter().map(|&dim| ok(existing_dim(op, dim, self.ndim()))).collect();
+        let (last, first): (Vec<usize>, Vec<usize>) =
+            (0..self.ndim()).partition(|dim| reduced.contains(dim));
+        if last.len() != reduced.len() {
+            let detail = format!("{dims:?} names a dimension twice");
+            raise(TensorError::ShapeMismatch { op, detail });
+        }
+        let order: Vec<isize> = first.iter().chain(&last).map(|&dim| dim as isize).collect();
+        let mut joined: Vec<usize> = first.iter().map(|&dim| self.dims()[dim]).collect();
+        joined.push(last.iter().map(|&dim| self.dims()[dim]).product());
+        let value = reduce(&self.permute(order).reshape(&joined[..]));
+        if !keepdim {
+            return value;
+        }
+        let mut kept = self.layout.shape;
+        for dim in last {
+            kept[dim] = 1;
+        }
+        value.reshape(&kept[..])
+    }
+
+    /// The mean over several dimensions.
+    ///
+    /// # Panics
+    /// If a dimension is out of range or named twice, or this is not an `f32` tensor.
+    #[track_caller]
+    pub fn mean_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
+        self.over_dims("mean", dims, keepdim, |joined| joined.mean_dim(-1, false))
+    }
+
+    /// The variance over several dimensions, with Bessel's correction if `unbiased`.
+    ///
+    /// # Panics
+    /// As [`Tensor::mean_dims`].
+    #[track_caller]
+    pub fn var_dims(&self, dims: &[isize], unbiased: bool, keepdim: bool) -> Tensor {
+        self.over_dims("var", dims, keepdim, |joined| joined.var_dim(-1, unbiased, false))
+    }
+
+    /// The standard deviation over several dimensions, with Bessel's correction if `unbiased`.
+    ///
+    /// # Panics
+    /// As [`Tensor::mean_dims`].
+    #[track_caller]
+    pub fn std_dims(&self, dims: &[isize], unbiased: bool, keepdim: bool) -> Tensor {
+        self.over_dims("std", dims, keepdim, |joined| joined.std_dim(-1, unbiased, false))
+    }
+
+    /// The largest element over several dimensions; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// As [`Tensor::mean_dims`], or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn amax_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
+        self.over_dims("amax", dims, keepdim, |joined| joined.amax(-1, false))
+    }
+
+    /// The smallest element over several dimensions; ties share the gradient; NaN wins.
+    ///
+    /// # Panics
+    /// As [`Tensor::mean_dims`], or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn amin_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
+        self.over_dims("amin", dims, keepdim, |joined| joined.amin(-1, false))
+    }
+
+    /// `ln Σ e^x` over several dimensions, without overflow.
+    ///
+    /// # Panics
+    /// As [`Tensor::mean_dims`].
+    #[track_caller]
+    pub fn logsumexp_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
+        self.over_dims("logsumexp", dims, keepdim, |joined| joined.logsumexp(-1, false))
     }
 
     /// The mean over one dimension.

@@ -17,12 +17,7 @@ impl Tensor {
     pub fn softmax(&self, dim: isize) -> Tensor {
         ok(self.expect_f32("softmax"));
         let at = ok(dim_index("softmax", dim, self.ndim()));
-        let value = self.along(at, |line| {
-            log_softmax(line);
-            for x in line {
-                *x = x.exp();
-            }
-        });
+        let value = self.along(at, softmax);
         let result = value.clone();
         value.record("softmax", [self], |saver| {
             let y = saver.result(&result);
@@ -106,11 +101,29 @@ impl Tensor {
     }
 }
 
+/// The largest element; NaN wins.
+fn largest(line: impl Iterator<Item = f32>) -> f32 {
+    line.fold(f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m })
+}
+
 /// `ln Σ e^x = m + ln Σ e^(x-m)` with the largest element m.
 fn log_sum_exp(line: impl Iterator<Item = f32> + Clone) -> f32 {
-    let most = line.clone().fold(f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m });
+    let most = largest(line.clone());
     let shift = if most.is_infinite() { 0.0 } else { most };
     shift + line.map(|x| (x - shift).exp()).sum::<f32>().ln()
+}
+
+/// `e^(x-m) / Σ e^(x-m)` with the largest element m.
+fn softmax(line: &mut [f32]) {
+    let most = largest(line.iter().copied());
+    let mut sum = 0.0;
+    for x in line.iter_mut() {
+        *x = (*x - most).exp();
+        sum += *x;
+    }
+    for x in line {
+        *x /= sum;
+    }
 }
 
 fn log_softmax(line: &mut [f32]) {

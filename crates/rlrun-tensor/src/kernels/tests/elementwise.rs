@@ -75,7 +75,7 @@ fn binary_functions_broadcast_rows_columns_and_numbers() {
         (Binary::Min, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { a.min(b) }),
         (Binary::Max, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }),
         (Binary::TanhBackward, |g, y| g * (-y).mul_add(y, 1.0)),
-        (Binary::ReluBackward, |g, y| if y > 0.0 { g } else { 0.0 }),
+        (Binary::ReluBackward, |g, y| if y == 0.0 { 0.0 } else { g }),
         (Binary::SigmoidBackward, |g, y| g * (y * (1.0 - y))),
     ];
     for (f, exact) in exact {
