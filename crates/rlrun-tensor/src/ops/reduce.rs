@@ -49,13 +49,11 @@ pub(super) fn reduced(shape: &[usize], dim: usize, keepdim: bool) -> Shape {
     shape
 }
 
-/// `grad` repeated to `shape`: numbers side by side, or a view of it where that is recorded.
+/// `grad` repeated to `shape`: numbers side by side, or a view of it where that is recorded or
+/// there is only one number.
 fn spread(grad: &Tensor, shape: &Shape) -> Tensor {
-    if mode::recording() {
+    if mode::recording() || grad.numel() == 1 {
         return grad.expand(&shape[..]);
-    }
-    if grad.numel() == 1 {
-        return Tensor::full(&shape[..], grad.item() as f32);
     }
     // Adding to zeros broadcasts at the speed of the kernels.
     grad.add(&Tensor::zeros(&shape[..]))
