@@ -17,7 +17,7 @@ use crate::buffers::{ReplayBatch, ReplayBuffer, Sampling};
 use crate::distributions::action_tensor;
 use crate::networks::QNetwork;
 use crate::schedule::{Every, Schedule, progress_remaining};
-use crate::targets::td_target;
+use crate::targets::{polyak_update, td_target};
 use crate::{
     Agent, AgentConfig, AgentContext, AgentError, Mean, Metrics, Policy, Transition, checks,
 };
@@ -152,6 +152,7 @@ struct Dqn {
     online: QNetwork,
     target: QNetwork,
     parameters: Vec<Parameter>,
+    target_parameters: Vec<Parameter>,
     optimizer: Adam,
     replay: ReplayBuffer,
     exploration: Rng,
@@ -182,6 +183,7 @@ impl Dqn {
             n_envs: n_envs as u64,
             total_timesteps,
             parameters: online.parameters(),
+            target_parameters: target.parameters(),
             optimizer: Adam::new(online.parameters(), adam),
             online,
             target,
@@ -270,7 +272,8 @@ impl Agent for Dqn {
 
     fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
         if Every(self.config.target_update_interval).due(self.step, self.n_envs) {
-            phase("target", || self.target.follow(&self.online, self.config.tau as f32));
+            let (online, target) = (&self.parameters, &self.target_parameters);
+            phase("target", || polyak_update(online, target, self.config.tau as f32));
         }
         let gradient_steps = self.gradient_steps();
         if gradient_steps == 0 {

@@ -3,11 +3,10 @@
 use rlrun_core::Rng;
 use rlrun_env::{Actions, BoxSpace, EnvSpec, Space};
 use rlrun_nn::{Activation, Init, Layer, Mlp, Module, join};
-use rlrun_tensor::{Parameter, Tensor, no_grad};
+use rlrun_tensor::{Parameter, Tensor};
 
 use crate::Policy;
 use crate::distributions::{Distribution, argmax, write_choices};
-use crate::targets::polyak_update;
 
 /// How an [`ActorCritic`] is built.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,25 +144,10 @@ impl QNetwork {
         let value = mlp(&value_sizes, activation, rng);
         QNetwork { head: QHead::Dueling { value, advantage: mlp(sizes, activation, rng) } }
     }
-
-    /// Moves the parameters towards those of `online` by the share `tau`.
-    pub fn follow(&self, online: &QNetwork, tau: f32) {
-        let pairs = self.parameters().into_iter().zip(online.parameters());
-        no_grad(|| pairs.for_each(|(target, online)| follow(&target, &online, tau)));
-    }
 }
 
 fn mlp(sizes: &[usize], activation: Activation, rng: &mut Rng) -> Mlp {
     Mlp::new(sizes, activation, Init::KaimingUniform, Init::KaimingUniform, rng)
-}
-
-fn follow(target: &Parameter, online: &Parameter, tau: f32) {
-    if tau == 1.0 {
-        return target.copy_(online);
-    }
-    let mut numbers = target.to_vec();
-    polyak_update(&online.to_vec(), &mut numbers, tau);
-    target.copy_(&Tensor::from_vec(numbers, target.dims()));
 }
 
 impl Module for QNetwork {

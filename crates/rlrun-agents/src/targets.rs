@@ -1,5 +1,7 @@
-//! What learning aims at: advantages, returns and target networks, as pure functions of plain
-//! numbers.
+//! What learning aims at: advantages, returns and target networks. All but the last are pure
+//! functions of plain numbers.
+
+use rlrun_tensor::{Parameter, no_grad};
 
 /// A rollout as [`gae`] reads it. Rows are time-major: row `t * n_envs + e` is step `t` of
 /// environment `e`.
@@ -94,13 +96,16 @@ pub fn n_step(rewards: impl Iterator<Item = Reward>, gamma: f32) -> NStep {
     sum
 }
 
-/// Moves target parameters towards the online ones: θ̂ ← (1 - τ) θ̂ + τ θ.
+/// Moves the parameters of a target network towards those of the online one:
+/// θ̂ ← θ̂ + τ (θ - θ̂).
 ///
 /// Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1; τ = 1 copies, as in DQN.
-pub fn polyak_update(online: &[f32], target: &mut [f32], tau: f32) {
-    for (target, online) in target.iter_mut().zip(online) {
-        *target = (1.0 - tau) * *target + tau * online;
-    }
+pub fn polyak_update(online: &[Parameter], target: &[Parameter], tau: f32) {
+    no_grad(|| {
+        for (online, target) in online.iter().zip(target) {
+            if tau == 1.0 { target.copy_(online) } else { target.lerp_(online, tau) }
+        }
+    });
 }
 
 /// Shifts and scales to mean 0 and standard deviation 1: x ← (x - mean) / (std + 1e-8), with the
@@ -120,6 +125,7 @@ pub fn normalize(numbers: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rlrun_tensor::Tensor;
 
     const NO: bool = false;
     const YES: bool = true;
@@ -219,11 +225,13 @@ mod tests {
 
     #[test]
     fn polyak_moves_by_tau() {
-        let mut target = [0.0, 8.0];
-        polyak_update(&[4.0, 4.0], &mut target, 0.25);
-        assert_eq!(target, [1.0, 7.0]);
-        polyak_update(&[4.0, 4.0], &mut target, 1.0);
-        assert_eq!(target, [4.0, 4.0]);
+        let parameter = |numbers| [Parameter::new(Tensor::from_slice(numbers, [2]))];
+        let (online, target) = (parameter(&[4.0, 4.0]), parameter(&[0.0, 8.0]));
+        polyak_update(&online, &target, 0.25);
+        assert_eq!(target[0].to_vec(), [1.0, 7.0]);
+        polyak_update(&online, &target, 1.0);
+        assert_eq!(target[0].to_vec(), [4.0, 4.0]);
+        assert!(target[0].requires_grad() && !target[0].shares_storage(&online[0]));
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! Nonlinear functions between layers.
+//! Nonlinear functions between layers, as settings name them.
 
-use rlrun_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// A function applied to each element between two layers.
@@ -14,18 +13,9 @@ pub enum Activation {
     Relu,
 }
 
-impl Activation {
-    /// The function of each element of `input`, same shape.
-    pub fn apply(self, input: &Tensor) -> Tensor {
-        match self {
-            Activation::Tanh => input.tanh(),
-            Activation::Relu => input.relu(),
-        }
-    }
-
-    /// The name of the function in a fused layer.
-    pub(crate) fn fused(self) -> rlrun_tensor::Activation {
-        match self {
+impl From<Activation> for rlrun_tensor::Activation {
+    fn from(activation: Activation) -> rlrun_tensor::Activation {
+        match activation {
             Activation::Tanh => rlrun_tensor::Activation::Tanh,
             Activation::Relu => rlrun_tensor::Activation::Relu,
         }

@@ -26,12 +26,10 @@ impl Linear {
             bias: Parameter::new(Tensor::from_vec(bias, [outputs])),
         }
     }
-}
 
-impl Linear {
-    /// act(x Wᵀ + b) in one pass; the same numbers as [`Activation::apply`] after `forward`.
+    /// act(x Wᵀ + b), in one pass.
     pub fn forward_act(&self, input: &Tensor, activation: Activation) -> Tensor {
-        input.linear_act(&self.weight, Some(&self.bias), activation.fused())
+        input.linear_act(&self.weight, Some(&self.bias), activation.into())
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{Activation, Init, Layer, Linear, Module, join};
 /// input `[B, sizes[0]]`, output `[B, sizes[last]]`.
 #[derive(Debug)]
 pub struct Mlp {
-    layers: Vec<Linear>,
+    hidden: Vec<Linear>,
+    output: Linear,
     activation: Activation,
 }
 
@@ -31,18 +32,17 @@ impl Mlp {
         output: Init,
         rng: &mut Rng,
     ) -> Mlp {
-        assert!(sizes.len() >= 2, "an Mlp needs an input and an output size, got {sizes:?}");
-        let last = sizes.len() - 2;
-        let layer = |(index, pair): (usize, &[usize])| {
-            Linear::new(pair[0], pair[1], if index == last { output } else { hidden }, rng)
-        };
-        Mlp { layers: sizes.windows(2).enumerate().map(layer).collect(), activation }
+        let [hidden_sizes @ .., outputs] = sizes else { panic!("an Mlp needs sizes") };
+        let [.., inputs] = hidden_sizes else { panic!("an Mlp needs two sizes, got {sizes:?}") };
+        let layer = |pair: &[usize]| Linear::new(pair[0], pair[1], hidden, rng);
+        let hidden = hidden_sizes.windows(2).map(layer).collect();
+        Mlp { hidden, output: Linear::new(*inputs, *outputs, output, rng), activation }
     }
 }
 
 impl Module for Mlp {
     fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.hidden.iter().chain([&self.output]).enumerate() {
             layer.visit_parameters(&join(prefix, &(2 * index).to_string()), visit);
         }
     }
@@ -50,12 +50,11 @@ impl Module for Mlp {
 
 impl Layer for Mlp {
     fn forward(&self, input: &Tensor) -> Tensor {
-        let Some((last, hidden)) = self.layers.split_last() else { return input.clone() };
-        let mut output = input.clone();
-        for layer in hidden {
-            output = layer.forward_act(&output, self.activation);
+        let mut features = input.clone();
+        for layer in &self.hidden {
+            features = layer.forward_act(&features, self.activation);
         }
-        last.forward(&output)
+        self.output.forward(&features)
     }
 }
 
