@@ -139,7 +139,7 @@ fn documented_defaults(section: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_page_of_the_run_file_lists_every_shared_key_with_its_default() {
-    let file: DocumentMut = ALGORITHMS[0].default_run_file().parse().unwrap();
+    let file: DocumentMut = ALGORITHMS[0].default_run_file().unwrap().parse().unwrap();
     let page = read("docs/reference/run-file.md");
     for table in ["env", "train"] {
         let heading = format!("## `[{table}]`");

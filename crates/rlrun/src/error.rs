@@ -37,6 +37,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The settings cannot be written as a run file.
+    #[error("the settings of `{algorithm}` have no form in TOML")]
+    Unwritable {
+        /// Name of the algorithm.
+        algorithm: String,
+        /// Which part has none.
+        source: Box<toml::ser::Error>,
+    },
     /// The path is neither a run folder nor a step folder.
     #[error(
         "`{}` holds no checkpoint: expected a run folder (with `run.toml`) or a step folder of one \

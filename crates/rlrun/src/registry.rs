@@ -20,7 +20,7 @@ pub struct Algorithm {
     /// Value of `algorithm` in a run file.
     pub name: &'static str,
     pub(crate) parse: fn(&str) -> Result<Parsed, ConfigError>,
-    default_file: fn(&str) -> String,
+    default_file: fn(&str) -> Result<String, ConfigError>,
 }
 
 impl Algorithm {
@@ -30,7 +30,10 @@ impl Algorithm {
     }
 
     /// A run file with every key at its default, and what each means.
-    pub fn default_run_file(&self) -> String {
+    ///
+    /// # Errors
+    /// [`ConfigError::Unwritable`] if the settings of your own algorithm have no form in TOML.
+    pub fn default_run_file(&self) -> Result<String, ConfigError> {
         (self.default_file)(self.name)
     }
 

@@ -92,7 +92,7 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
         let hint = hints::for_unknown_key(problem.message(), &tables);
         ConfigError::Parse { problem: Box::new(problem), hint }
     })?;
-    let resolved = write(&config);
+    let resolved = write(&config)?;
     Ok(Parsed {
         algorithm: config.algorithm,
         seed: config.seed,
@@ -104,7 +104,7 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
 }
 
 /// A run file of the algorithm `name` with every key at its default.
-pub(crate) fn default_file<C: AgentConfig>(name: &str) -> String {
+pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigError> {
     let env = EnvConfig {
         id: "CartPole-v1".to_owned(),
         n_envs: default_n_envs(),
@@ -121,14 +121,17 @@ pub(crate) fn default_file<C: AgentConfig>(name: &str) -> String {
 
 /// The file with every key, each below the first line of its documentation. A key that is absent
 /// by default stands in a comment.
-fn write<C: AgentConfig>(config: &RunConfig<C>) -> String {
-    let plain = toml::to_string(config).expect("a config is a struct of plain fields");
+fn write<C: AgentConfig>(config: &RunConfig<C>) -> Result<String, ConfigError> {
+    let plain = toml::to_string(config).map_err(|source| {
+        let algorithm = config.algorithm.clone();
+        ConfigError::Unwritable { algorithm, source: Box::new(source) }
+    })?;
     let mut document: DocumentMut = plain.parse().expect("it was written just now");
     explain::<RunConfig<C>>(document.as_table_mut());
     explain_below::<EnvConfig>(&mut document, "env");
     explain_below::<C>(&mut document, "agent");
     explain_below::<TrainConfig>(&mut document, "train");
-    document.to_string()
+    Ok(document.to_string())
 }
 
 fn explain_below<T: DocumentedFields>(document: &mut DocumentMut, table: &str) {

@@ -33,7 +33,7 @@ fn the_resolved_file_is_a_run_file_that_resolves_to_itself() {
 #[test]
 fn the_default_file_of_every_algorithm_is_valid_and_explains_every_key() {
     for algorithm in ALGORITHMS {
-        let text = algorithm.default_run_file();
+        let text = algorithm.default_run_file().unwrap();
         Run::load(&text, ALGORITHMS, &[]).unwrap().into_trainer().unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for pair in lines.windows(2).filter(|pair| pair[1].contains(" = ")) {

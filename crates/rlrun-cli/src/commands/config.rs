@@ -15,7 +15,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     for algorithm in ALGORITHMS.iter().filter(|algorithm| algorithm.name == args.algorithm) {
-        io::stdout().write_all(algorithm.default_run_file().as_bytes())?;
+        io::stdout().write_all(algorithm.default_run_file()?.as_bytes())?;
     }
     Ok(())
 }
