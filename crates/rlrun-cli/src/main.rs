@@ -22,6 +22,7 @@ enum Command {
     Eval(commands::eval::Args),
     List(commands::list::Args),
     Config(commands::config::Args),
+    Bench(commands::bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(&args),
         Command::List(args) => commands::list::run(&args),
         Command::Config(args) => commands::config::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
     };
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)
 }
