@@ -510,7 +510,7 @@ impl Walk {
         let retained: Vec<_> = watchers.retained.iter().filter_map(Weak::upgrade).collect();
         drop(watchers);
         for hook in hooks {
-            gradient = hook(&gradient).unwrap_or(gradient);
+            gradient = hooked(&hook, gradient);
         }
         for meta in retained {
             let copy = if self.create_graph { gradient.clone() } else { gradient.copy() };
@@ -556,7 +556,7 @@ impl Walk {
         }
         let hooks = leaf.lock().hooks.clone();
         for hook in hooks {
-            gradient = hook(&gradient).unwrap_or(gradient);
+            gradient = hooked(&hook, gradient);
         }
         if self.capture {
             if let Some(at) = target {
@@ -575,17 +575,20 @@ impl Walk {
 
     /// Adds to `.grad`: in place, unless the walk is recorded.
     fn accumulate(&self, meta: &Arc<Meta>, gradient: Tensor) {
-        let before = meta.lock().grad.clone();
-        let now = match before {
-            Some(before) if self.create_graph => before.add(&gradient),
-            Some(before) => {
-                before.add_(&gradient);
-                return;
-            }
-            None if self.create_graph || gradient.is_unshared() => gradient,
-            None => gradient.copy(),
+        let mut state = meta.lock();
+        let Some(before) = state.grad.clone() else {
+            // Under the lock, so that of two walks at once the second adds to the first.
+            let own = self.create_graph || gradient.is_unshared();
+            state.grad = Some(if own { gradient } else { gradient.copy() });
+            return;
         };
-        meta.lock().grad = Some(now);
+        drop(state);
+        if self.create_graph {
+            let sum = before.add(&gradient);
+            meta.lock().grad = Some(sum);
+        } else {
+            before.add_(&gradient);
+        }
     }
 
     /// After a node failed: leaves that nothing unfinished leads to are complete.
@@ -610,6 +613,18 @@ impl Walk {
                 self.finish_leaf(&leaf, gradient);
             }
         }
+    }
+}
+
+/// What a hook makes of a gradient.
+fn hooked(hook: &Hook, gradient: Tensor) -> Tensor {
+    match hook(&gradient) {
+        Some(other) if other.dims() != gradient.dims() => {
+            let (expected, found) = (gradient.dims().to_vec(), other.dims().to_vec());
+            raise(TensorError::GradShapeMismatch { expected, found })
+        }
+        Some(other) => other,
+        None => gradient,
     }
 }
 

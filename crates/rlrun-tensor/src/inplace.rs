@@ -99,23 +99,6 @@ impl Tensor {
         }
     }
 
-    /// Writes row-major numbers.
-    #[track_caller]
-    pub(crate) fn store(&self, op: &'static str, values: &[f32]) {
-        let mut memory = self.storage.write();
-        memory.last_write = Some((op, Location::caller()));
-        let Buffer::F32(target) = &mut memory.buffer else { unreachable!("the dtype was checked") };
-        if self.layout.is_contiguous() {
-            target[self.layout.offset..][..values.len()].copy_from_slice(values);
-        } else {
-            for (at, &value) in self.layout.offsets().zip(values) {
-                target[at] = value;
-            }
-        }
-        drop(memory);
-        self.bump();
-    }
-
     /// Changes every element from its old value.
     #[track_caller]
     pub(crate) fn update_each(&self, op: &'static str, f: impl Fn(&mut [f32])) {

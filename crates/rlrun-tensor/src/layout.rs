@@ -1,9 +1,30 @@
 //! Shape, strides and offset: how a tensor lies in its storage.
 
-use crate::error::TensorError;
+use crate::error::{TensorError, ok, raise};
 
 /// Largest number of dimensions.
 pub const MAX_DIMS: usize = 8;
+
+#[track_caller]
+fn check_ndim(ndim: usize) {
+    if ndim > MAX_DIMS {
+        let detail = format!("{ndim} dimensions, expected at most {MAX_DIMS}");
+        raise(TensorError::ShapeMismatch { op: "shape", detail });
+    }
+}
+
+/// The number of elements of a shape that was asked for.
+pub(crate) fn checked_numel(op: &'static str, shape: &[usize]) -> Result<usize, TensorError> {
+    // Empty tensors keep their other extents, which strides are computed from.
+    let reach = shape.iter().try_fold(1usize, |reach, &extent| reach.checked_mul(extent.max(1)));
+    match reach.filter(|&reach| reach <= isize::MAX as usize / size_of::<i64>()) {
+        Some(_) => Ok(shape.iter().product()),
+        None => {
+            let detail = format!("the shape {shape:?} has more elements than memory can hold");
+            Err(TensorError::ShapeMismatch { op, detail })
+        }
+    }
+}
 
 /// Up to [`MAX_DIMS`] extents or strides, without an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +42,7 @@ impl<T: Copy + Default> Dims<T> {
 
     #[track_caller]
     pub(crate) fn of(values: &[T]) -> Dims<T> {
-        assert!(values.len() <= MAX_DIMS, "a tensor has at most {MAX_DIMS} dimensions");
+        check_ndim(values.len());
         let mut dims = Dims::new();
         dims.len = values.len() as u8;
         dims.values[..values.len()].copy_from_slice(values);
@@ -30,7 +51,7 @@ impl<T: Copy + Default> Dims<T> {
 
     #[track_caller]
     pub(crate) fn insert(&mut self, at: usize, value: T) {
-        assert!(self.len() < MAX_DIMS, "a tensor has at most {MAX_DIMS} dimensions");
+        check_ndim(self.len() + 1);
         self.values.copy_within(at..self.len as usize, at + 1);
         self.values[at] = value;
         self.len += 1;
@@ -67,6 +88,7 @@ pub(crate) struct Layout {
 impl Layout {
     #[track_caller]
     pub(crate) fn contiguous(shape: &[usize]) -> Layout {
+        ok(checked_numel("shape", shape));
         let shape = Shape::of(shape);
         Layout { shape, strides: contiguous_strides(&shape), offset: 0 }
     }

@@ -45,3 +45,8 @@ pub use parameter::Parameter;
 pub use storage::DType;
 pub use tensor::Tensor;
 pub use view::{ReshapeTo, ViewMadeIn};
+
+/// Runs the programs of the reference.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reference/errors.md")]
+pub struct ErrorReference;

@@ -10,7 +10,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::diagnostics;
 use crate::error::{Origin, Site, TensorError, ok, raise};
-use crate::layout::{Layout, Shape, gather};
+use crate::layout::{Layout, Shape, checked_numel, gather};
 use crate::meta::Meta;
 use crate::mode;
 use crate::pool::{self, Recycle, Scratch};
@@ -455,7 +455,7 @@ pub(crate) fn f32s(memory: &Memory) -> &[f32] {
 
 #[track_caller]
 fn check_len(op: &'static str, len: usize, shape: &[usize]) {
-    if shape.iter().product::<usize>() != len {
+    if ok(checked_numel(op, shape)) != len {
         let detail = format!("{len} numbers do not fill the shape {shape:?}");
         raise(TensorError::ShapeMismatch { op, detail });
     }

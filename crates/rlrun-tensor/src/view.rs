@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok};
-use crate::layout::{Dims, Layout, Shape, dim_index, existing_dim};
+use crate::layout::{Dims, Layout, Shape, checked_numel, dim_index, existing_dim};
 use crate::meta::Meta;
 use crate::mode;
 use crate::tensor::Tensor;
@@ -294,15 +294,20 @@ reshape_from!(usize, isize, i32);
 impl ReshapeTo {
     fn resolve(&self, op: &'static str, numel: usize) -> Result<Shape, TensorError> {
         let target = || self.0.to_vec();
-        let known: isize = self.0.iter().filter(|&&extent| extent >= 0).product();
+        let mismatch = || {
+            let detail = format!("{numel} elements do not fill the shape {:?}", target());
+            TensorError::ShapeMismatch { op, detail }
+        };
+        let mut known = self.0.iter().filter(|&&extent| extent >= 0);
+        let known = known.try_fold(1isize, |known, &extent| known.checked_mul(extent));
+        let known = known.ok_or_else(mismatch)?;
         let unknown = self.0.iter().filter(|&&extent| extent == -1).count();
         if unknown > 1 || (unknown == 1 && known == 0) {
             return Err(TensorError::AmbiguousReshape { target: target(), numel });
         }
         let left = if unknown == 1 { numel as isize / known } else { 1 };
         if self.0.iter().any(|&extent| extent < -1) || known * left != numel as isize {
-            let detail = format!("{numel} elements do not fill the shape {:?}", target());
-            return Err(TensorError::ShapeMismatch { op, detail });
+            return Err(mismatch());
         }
         let fill = |&extent: &isize| if extent == -1 { left as usize } else { extent as usize };
         Ok(Shape::of(&self.0.iter().map(fill).collect::<SmallVec<[usize; 4]>>()))
@@ -344,11 +349,17 @@ impl Tensor {
     pub fn expand(&self, shape: impl Into<ReshapeTo>) -> Tensor {
         let ReshapeTo(target) = shape.into();
         let missing = target.len().saturating_sub(self.ndim());
-        let keep = |(dim, &extent): (usize, &isize)| match dim.checked_sub(missing) {
-            Some(own) if extent == -1 => self.dims().get(own).copied().unwrap_or(0),
-            _ => extent.max(0) as usize,
+        let extent = |(dim, &extent): (usize, &isize)| match usize::try_from(extent) {
+            Ok(extent) => Some(extent),
+            Err(_) if extent == -1 => self.dims().get(dim.checked_sub(missing)?).copied(),
+            Err(_) => None,
         };
-        let target = target.iter().enumerate().map(keep).collect::<SmallVec<[usize; 4]>>();
+        let found = target.iter().enumerate().map(extent).collect::<Option<SmallVec<[usize; 4]>>>();
+        let Some(target) = found else {
+            let detail = format!("{:?} does not expand to {target:?}", self.dims());
+            crate::error::raise(TensorError::ShapeMismatch { op: "expand", detail })
+        };
+        ok(checked_numel("expand", &target));
         self.step(ViewStep::Expand(Shape::of(&target)), false)
     }
 

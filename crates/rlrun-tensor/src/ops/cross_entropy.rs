@@ -89,8 +89,8 @@ impl Tensor {
     fn losses_of_rows(&self, rows: &Classes, shape: &[usize]) -> Tensor {
         let (numbers, classes) = (self.read(), self.dims().last().copied().unwrap_or(1));
         Tensor::build(shape, |out| {
-            for ((out, class), row) in out.iter_mut().zip(rows).zip(numbers.chunks_exact(classes)) {
-                *out = class.map_or(0.0, |class| -row[class]);
+            for (row, (out, class)) in out.iter_mut().zip(rows).enumerate() {
+                *out = class.map_or(0.0, |class| -numbers[row * classes + class]);
             }
         })
     }

@@ -4,6 +4,7 @@ use crate::autograd::NodeRef;
 use crate::error::ok;
 use crate::kernels::{self, Binary};
 use crate::mode;
+use crate::pool::Scratch;
 use crate::tensor::Tensor;
 
 /// What the derivative is written in.
@@ -91,8 +92,15 @@ impl Tensor {
                 [Some(backward(kept.as_ref().unwrap_or(grad), grad))]
             }
         });
-        let value = self.map(forward);
-        self.store(op, &value.read());
+        // Read and written under one lock: writes from several threads do not lose each other.
+        self.update_each(op, |target| match target {
+            [only] => forward(&[*only], std::slice::from_mut(only)),
+            _ => {
+                let mut old = Scratch::new(target.len());
+                old.copy_from_slice(target);
+                forward(&old, target);
+            }
+        });
         self.end_write(node);
     }
 

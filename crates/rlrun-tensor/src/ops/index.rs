@@ -233,15 +233,20 @@ impl Tensor {
     /// A copy in which the order along `dims` is reversed.
     ///
     /// # Panics
-    /// If a dimension is out of range.
+    /// If a dimension is out of range or named twice.
     #[track_caller]
     pub fn flip(&self, dims: &[isize]) -> Tensor {
         ok(self.expect_f32("flip"));
         let dims: Vec<_> =
             dims.iter().map(|&dim| ok(dim_index("flip", dim, self.ndim()))).collect();
+        if (1..dims.len()).any(|at| dims[..at].contains(&dims[at])) {
+            let detail = format!("{dims:?} names a dimension twice");
+            raise(TensorError::ShapeMismatch { op: "flip", detail });
+        }
         let mut from = Layout::contiguous(self.dims());
         let mut start = 0;
-        for &dim in dims.iter().filter(|&&dim| self.dims()[dim] > 0) {
+        let has_elements = |dim: &&usize| self.dims().get(**dim).is_some_and(|&extent| extent > 0);
+        for &dim in dims.iter().filter(has_elements) {
             start += (self.dims()[dim] - 1) * from.strides[dim] as usize;
             from.strides[dim] = -from.strides[dim];
         }
