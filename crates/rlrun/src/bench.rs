@@ -128,17 +128,14 @@ fn train_step(net: Net, batch: usize) -> Workload {
 }
 
 /// A PPO agent with SB3's networks, and its environments.
-fn ppo(env: &str, n_envs: usize) -> Result<(Box<dyn Agent>, Box<dyn VecEnv>), EnvError> {
-    let config = PpoConfig { n_steps: 1, batch_size: 2.max(n_envs), ..PpoConfig::default() };
-    let config = PpoConfig { normalize_advantage: n_envs > 1, batch_size: n_envs, ..config };
-    build(env, config, n_envs)
+fn ppo(env: &str, n_envs: usize) -> Result<AgentAndEnvs, EnvError> {
+    let config = PpoConfig { n_steps: 1, batch_size: n_envs, ..PpoConfig::default() };
+    build(env, PpoConfig { normalize_advantage: false, ..config }, n_envs)
 }
 
-fn build(
-    env: &str,
-    config: impl AgentConfig,
-    n_envs: usize,
-) -> Result<(Box<dyn Agent>, Box<dyn VecEnv>), EnvError> {
+type AgentAndEnvs = (Box<dyn Agent>, Box<dyn VecEnv>);
+
+fn build(env: &str, config: impl AgentConfig, n_envs: usize) -> Result<AgentAndEnvs, EnvError> {
     let mut envs = rlrun_envs::make_vec(env, n_envs, &toml::Table::new())?;
     envs.reset(1);
     let total_timesteps = 1 << 40;

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Folder to make the run folder in
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
-    /// Name of the run folder [default: <env>__<algorithm>__<seed>]
+    /// Name of the run folder, else `<env>__<algorithm>__<seed>`
     #[arg(long)]
     name: Option<String>,
     /// Threads that a large matrix product may use; the result is the same, bit for bit
