@@ -28,8 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 break;
             }
         }
-        let middle = frames.get(frames.len() / 2).ok_or("no frames")?;
-        fs::write(folder.join(format!("{}.png", entry.id)), render::to_png(middle)?)?;
+        let frame = frames.get(frames.len() * 2 / 5).ok_or("no frames")?;
+        fs::write(folder.join(format!("{}.png", entry.id)), render::to_png(frame)?)?;
         let small: Vec<_> =
             frames.iter().map(|frame| frame.shrunk(frame.width / 2, frame.height / 2)).collect();
         render::write_gif(&small, 4, File::create(folder.join(format!("{}.gif", entry.id)))?)?;

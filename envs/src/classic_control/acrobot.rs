@@ -20,7 +20,7 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{LANES, Lanes, cos, sin_cos, squares};
+use super::lanes::{LANES, Lanes, cos, each, sin_cos, squares};
 use super::libm::square;
 use super::{BlockStep, ResetBounds, Task, check_positive, choice};
 
@@ -189,12 +189,11 @@ impl Acrobot {
     fn slopes(&self, block: &[Lanes; 4], actions: &Lanes) -> [Lanes; 4] {
         let [angle_1, angle_2, velocity_1, velocity_2] = block;
         let (sin_2, cos_2) = sin_cos(angle_2);
-        let cos_1_down = cos(&angle_1.map(|angle| angle - PI / 2.0));
-        let cos_12_down =
-            cos(&std::array::from_fn(|lane| angle_1[lane] + angle_2[lane] - PI / 2.0));
+        let cos_1_down = cos(&each(|lane| angle_1[lane] - PI / 2.0));
+        let cos_12_down = cos(&each(|lane| angle_1[lane] + angle_2[lane] - PI / 2.0));
         let velocity_1_squared = squares(velocity_1);
         let velocity_2_squared = squares(velocity_2);
-        let d2_squared = squares(&cos_2.map(|cos| self.inertias(cos).1));
+        let d2_squared = squares(&each(|lane| self.inertias(cos_2[lane]).1));
         let mut slopes = [[0.0; LANES]; 4];
         for lane in 0..LANES {
             let functions = Functions {
@@ -222,7 +221,7 @@ fn row(block: &[Lanes; 4], lane: usize) -> [f64; 4] {
 /// [`along`] for each environment of a block.
 #[inline(always)]
 fn all_along(block: &[Lanes; 4], time: f64, slopes: &[Lanes; 4]) -> [Lanes; 4] {
-    std::array::from_fn(|i| std::array::from_fn(|lane| block[i][lane] + time * slopes[i][lane]))
+    std::array::from_fn(|i| each(|lane| block[i][lane] + time * slopes[i][lane]))
 }
 
 /// `state + time * slope`.
@@ -325,7 +324,7 @@ impl Task for Acrobot {
         let [angle_1, angle_2, velocity_1, velocity_2] = &*block;
         let (sin_1, cos_1) = sin_cos(angle_1);
         let (sin_2, cos_2) = sin_cos(angle_2);
-        let cos_12 = cos(&std::array::from_fn(|lane| angle_2[lane] + angle_1[lane]));
+        let cos_12 = cos(&each(|lane| angle_2[lane] + angle_1[lane]));
         for lane in 0..LANES {
             let terminated = -cos_1[lane] - cos_12[lane] > 1.0;
             out.terminated[lane] = terminated;
@@ -334,7 +333,7 @@ impl Task for Acrobot {
         for (obs, column) in
             out.obs.iter_mut().zip([&cos_1, &sin_1, &cos_2, &sin_2, velocity_1, velocity_2])
         {
-            *obs = column.map(|value| value as f32);
+            obs.iter_mut().zip(column).for_each(|(obs, &value)| *obs = value as f32);
         }
     }
 }

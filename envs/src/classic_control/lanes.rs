@@ -17,9 +17,18 @@ pub type Lanes = [f64; LANES];
 /// sum of libm's excess over one half (0.05) and the error made here (below 0.01).
 const TIE_WIDTH: f64 = 1.0 / 16.0;
 
+/// The same for squares, which are known exactly. glibc's bound for `pow` is
+/// 0.509 + |log2 x²| ln 2 · 1.3 · 2⁻¹⁵ units, that is 0.511 where |log2 x²| <= 64.
+const SQUARE_TIE_WIDTH: f64 = 1.0 / 64.0;
+
+/// The squares for which that holds.
+const SQUARES: std::ops::Range<f64> = 5.5e-20..1.8e19;
+
 /// Share of half a unit in the last place up to which a remainder is safe. Only glibc's bounds are
 /// known; elsewhere libm is asked for everything.
-const SAFE_SHARE: f64 = if cfg!(target_env = "gnu") { 1.0 - 2.0 * TIE_WIDTH } else { -1.0 };
+const fn safe_share(tie_width: f64) -> f64 {
+    if cfg!(target_env = "gnu") { 1.0 - 2.0 * tie_width } else { -1.0 }
+}
 
 /// π/2 as a sum of three numbers.
 const HALF_PI: [f64; 3] =
@@ -87,11 +96,11 @@ fn horner<const N: usize>(x: f64, coefficients: &[f64; N]) -> f64 {
 
 /// How far a rounded value is into the zone where libm is asked; negative is safe.
 #[inline(always)]
-fn excess((value, remainder): Double) -> f64 {
+fn excess((value, remainder): Double, tie_width: f64) -> f64 {
     // One bit below the value: at a power of two the gap to the next smaller number counts.
     let exponent = value.to_bits().wrapping_sub(1) & 0x7ff0_0000_0000_0000;
     let half_unit = f64::from_bits(exponent) * (0.5 * f64::EPSILON);
-    remainder.abs() - SAFE_SHARE * half_unit
+    remainder.abs() - safe_share(tie_width) * half_unit
 }
 
 /// `x` less its multiple of π/2, and that multiple modulo 4 (in two bits).
@@ -135,6 +144,17 @@ fn sin_cos_reduced((r, rest): Double) -> (Double, Double) {
 const INVERSE_6: Double = (1.0 / 6.0, 9.25185853854297e-18);
 const INVERSE_24: Double = (1.0 / 24.0, 2.3129646346357427e-18);
 
+/// `f` of every lane.
+#[inline(always)]
+pub(super) fn each(f: impl Fn(usize) -> f64) -> Lanes {
+    // A loop, because `map` and `from_fn` are not compiled into the code for the instruction set.
+    let mut values = [0.0; LANES];
+    for (lane, value) in values.iter_mut().enumerate() {
+        *value = f(lane);
+    }
+    values
+}
+
 /// Sines and cosines before libm has been asked, and how far each is into the zone.
 struct Rounded {
     sin: Lanes,
@@ -150,7 +170,7 @@ fn rounded_sin_cos(x: &Lanes) -> Rounded {
     for (lane, &x) in x.iter().enumerate() {
         let (reduced, quadrant) = reduce(x);
         let (sin, cos) = sin_cos_reduced(reduced);
-        let (sin_excess, cos_excess) = (excess(sin), excess(cos));
+        let (sin_excess, cos_excess) = (excess(sin, TIE_WIDTH), excess(cos, TIE_WIDTH));
         let odd = quadrant & 1 == 1;
         let sin_sign = (quadrant & 2) << 62;
         let cos_sign = ((quadrant + 1) & 2) << 62;
@@ -217,15 +237,15 @@ pub(super) fn squares(x: &Lanes) -> Lanes {
     for lane in 0..LANES {
         let rounded = product(x[lane], x[lane]);
         values[lane] = rounded.0;
-        // Beyond these bounds the remainder is not exact.
-        let exact = rounded.0 == 0.0 || (rounded.0 > 1e-280 && rounded.0 < 1e300);
-        excesses[lane] = if exact { excess(rounded) } else { 1.0 };
+        let known = x[lane] == 0.0 || SQUARES.contains(&rounded.0);
+        excesses[lane] = if known { excess(rounded, SQUARE_TIE_WIDTH) } else { 1.0 };
     }
     settle(&mut values, &excesses, x, square);
     values
 }
 
-/// [`square_f32`] of each number; all of `x` are `f32` numbers.
+/// [`square_f32`] of each number (of 42 million, `powf` differed from the nearest number in 30 000, none
+/// further than 0.002 units from a middle); all of `x` are `f32` numbers.
 #[inline(always)]
 pub(super) fn squares_f32(x: &Lanes) -> Lanes {
     let (mut values, mut excesses) = ([0.0; LANES], [0.0; LANES]);
@@ -235,9 +255,10 @@ pub(super) fn squares_f32(x: &Lanes) -> Lanes {
         values[lane] = f64::from(value);
         let exponent = value.to_bits().wrapping_sub(1) & 0x7f80_0000;
         let half_unit = f64::from(f32::from_bits(exponent)) * (0.5 * f64::from(f32::EPSILON));
-        let normal = value == 0.0 || (value > 1e-30 && value < 1e30);
-        let excess = (exact - f64::from(value)).abs() - SAFE_SHARE * half_unit;
-        excesses[lane] = if normal { excess } else { 1.0 };
+        let known = x[lane] == 0.0 || SQUARES.contains(&exact);
+        let share = safe_share(SQUARE_TIE_WIDTH);
+        let excess = (exact - f64::from(value)).abs() - share * half_unit;
+        excesses[lane] = if known { excess } else { 1.0 };
     }
     settle(&mut values, &excesses, x, |x| f64::from(square_f32(x as f32)));
     values

@@ -14,7 +14,7 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{LANES, Lanes, cos};
+use super::lanes::{LANES, Lanes, cos, each};
 use super::{BlockStep, ResetBounds, Task, check_finite, check_positive, choice};
 
 /// Arguments of MountainCar.
@@ -129,7 +129,7 @@ impl Task for MountainCar {
     #[inline(always)]
     fn step_block(&self, block: &mut [Lanes; 2], actions: &Lanes, out: &mut BlockStep) {
         let [position, velocity] = block;
-        let slope = cos(&position.map(|position| 3.0 * position));
+        let slope = cos(&each(|lane| 3.0 * position[lane]));
         for lane in 0..LANES {
             let state = [position[lane], velocity[lane]];
             let next = self.advance(state, actions[lane] - 1.0, slope[lane]);

@@ -17,7 +17,7 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{LANES, Lanes, cos};
+use super::lanes::{LANES, Lanes, cos, each};
 use super::{BlockStep, ResetBounds, Task, check_finite, check_positive, force_of};
 
 /// Arguments of MountainCarContinuous.
@@ -165,7 +165,7 @@ impl Task for MountainCarContinuous {
     #[inline(always)]
     fn step_block(&self, block: &mut [Lanes; 3], actions: &Lanes, out: &mut BlockStep) {
         let [position, velocity, stepped] = block;
-        let slope = cos(&std::array::from_fn(|lane| {
+        let slope = cos(&each(|lane| {
             MountainCarContinuous::slope_angle(position[lane], stepped[lane] == 1.0)
         }));
         for lane in 0..LANES {

@@ -15,7 +15,7 @@ use rlrun_core::NumpyRng;
 use rlrun_env::{Action, BoxSpace, Space, Step};
 use serde::{Deserialize, Serialize};
 
-use super::lanes::{LANES, Lanes, sin, sin_cos, squares, squares_f32};
+use super::lanes::{LANES, Lanes, each, sin, sin_cos, squares, squares_f32};
 use super::libm::{square, square_f32};
 use super::{BlockStep, Task, check_finite, check_positive, force_of};
 
@@ -108,6 +108,30 @@ fn normalized(angle: f64) -> f64 {
     (angle + PI).rem_euclid(2.0 * PI) - PI
 }
 
+/// [`normalized`] of every lane. The remainder of a division is always a number that can be stored,
+/// so that one fused multiply-add gives it exactly once the quotient is right.
+#[inline(always)]
+fn all_normalized(angles: &Lanes) -> Lanes {
+    const TURN: f64 = 2.0 * PI;
+    let mut largest = 0.0_f64;
+    for angle in angles {
+        largest = largest.max(angle.abs());
+    }
+    if largest > 1e6 || angles.iter().any(|angle| angle.is_nan()) {
+        return each(|lane| normalized(angles[lane]));
+    }
+    each(|lane| {
+        let shifted = angles[lane] + PI;
+        let quotient = (shifted / TURN).trunc();
+        let remainder = (-quotient).mul_add(TURN, shifted);
+        // The rounded quotient may be one too large.
+        let sign = 1f64.copysign(shifted);
+        let one_less = (sign - quotient).mul_add(TURN, shifted);
+        let remainder = if remainder * sign < 0.0 { one_less } else { remainder };
+        (if remainder < 0.0 { remainder + TURN } else { remainder }) - PI
+    })
+}
+
 impl Task for Pendulum {
     const PAGE: &'static str = include_str!("../../../docs/environments/pendulum.md");
 
@@ -170,22 +194,50 @@ impl Task for Pendulum {
     #[inline(always)]
     fn step_block(&self, block: &mut [Lanes; 2], actions: &Lanes, out: &mut BlockStep) {
         let [angle, velocity] = block;
-        let torques = actions.map(|action| self.clip(action as f32));
-        let angles_squared = squares(&angle.map(normalized));
+        let torques = each(|lane| f64::from(self.clip(actions[lane] as f32)));
+        let angles_squared = squares(&all_normalized(angle));
         let velocities_squared = squares(velocity);
-        let torques_squared = squares_f32(&torques.map(f64::from));
+        let torques_squared = squares_f32(&torques);
         let weight = sin(angle);
         for lane in 0..LANES {
             let state = [angle[lane], velocity[lane]];
-            [angle[lane], velocity[lane]] = self.advance(state, torques[lane], weight[lane]);
+            [angle[lane], velocity[lane]] = self.advance(state, torques[lane] as f32, weight[lane]);
             let torque_squared = torques_squared[lane] as f32;
             let squares = (angles_squared[lane], velocities_squared[lane]);
             out.rewards[lane] = Pendulum::reward(squares.0, squares.1, torque_squared);
         }
         out.terminated = [false; LANES];
         let (sin, cos) = sin_cos(angle);
-        out.obs[0] = cos.map(|value| value as f32);
-        out.obs[1] = sin.map(|value| value as f32);
-        out.obs[2] = velocity.map(|value| value as f32);
+        for lane in 0..LANES {
+            out.obs[0][lane] = cos[lane] as f32;
+            out.obs[1][lane] = sin[lane] as f32;
+            out.obs[2][lane] = velocity[lane] as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rlrun_core::NumpyRng;
+
+    #[test]
+    fn a_block_of_angles_is_normalized_as_single_ones() {
+        let mut rng = NumpyRng::new(4);
+        let mut compare = |draw: &mut dyn FnMut(&mut NumpyRng) -> f64| {
+            let angles: Lanes = std::array::from_fn(|_| draw(&mut rng));
+            let found = all_normalized(&angles).map(f64::to_bits);
+            assert_eq!(found, angles.map(|angle| normalized(angle).to_bits()), "{angles:?}");
+        };
+        for size in [1.0, 10.0, 100.0, 1e5, 1e9, f64::NAN] {
+            (0..5000).for_each(|_| compare(&mut |rng| rng.uniform(-size, size)));
+        }
+        // Neighbours of odd multiples of pi, where the quotient is a whole number.
+        (0..5000).for_each(|_| {
+            compare(&mut |rng| {
+                let near = PI * (2.0 * rng.integers(60) as f64 - 61.0);
+                f64::from_bits(near.to_bits() + rng.integers(7) - 3)
+            });
+        });
     }
 }

@@ -142,3 +142,45 @@ fn turning_arrow(canvas: &mut Canvas, [x, y]: [f64; 2], scale: f64, torque: f64)
         BLACK,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many pixels have exactly this colour.
+    fn count(canvas: &Canvas, color: Color) -> usize {
+        canvas.pixels.chunks_exact(3).filter(|pixel| *pixel == color).count()
+    }
+
+    #[test]
+    fn the_torque_is_an_arrow_as_large_as_the_torque() {
+        let scene = Pendulum::new(Default::default()).unwrap();
+        let black = |torque: f32| {
+            count(&scene.draw(&[0.5, 0.0], Some(Action::Continuous(&[torque]))), BLACK)
+        };
+        assert_eq!(black(0.0), count(&scene.draw(&[0.5, 0.0], None), BLACK));
+        assert!(black(1.0) > black(0.0) + 200 && black(-2.0) > black(1.0) + 200);
+    }
+
+    #[test]
+    fn the_cart_and_the_car_are_where_the_state_says() {
+        let cart = CartPole::new(Default::default()).unwrap();
+        let at = |canvas: &Canvas, x: usize, y: usize| {
+            let start = ((canvas.height - 1 - y) * canvas.width + x) * 3;
+            [canvas.pixels[start], canvas.pixels[start + 1], canvas.pixels[start + 2]]
+        };
+        let picture = cart.draw(&[1.2, 0.0, 0.0, 0.0, 0.0], None);
+        // 1.2 m of 4.8 m are 150 of 600 pixels.
+        assert_eq!((at(&picture, 430, 95), at(&picture, 300, 95)), (BLACK, [255; 3]));
+        assert_eq!(at(&picture, 450, 200), BROWN);
+        let car = MountainCar::new(Default::default()).unwrap().draw(&[-0.5, 0.0], None);
+        assert!(at(&car, 233, 55) == BLACK && count(&car, YELLOW) > 50 && count(&car, GRAY) > 200);
+    }
+
+    #[test]
+    fn hanging_links_point_down() {
+        let acrobot = Acrobot::new(Default::default()).unwrap().draw(&[0.0; 4], None);
+        let lowest = acrobot.pixels.chunks_exact(3).rposition(|pixel| pixel == TURQUOISE).unwrap();
+        assert_eq!(lowest / 500, 250 + 2 * 113);
+    }
+}
