@@ -15,7 +15,7 @@ impl Parameter {
     /// A trainable tensor with the values of `data`.
     ///
     /// # Panics
-    /// [`TensorError::SetRequiresGradOnInference`] in inference mode: parameters made there could
+    /// [`crate::TensorError::SetRequiresGradOnInference`] in inference mode: parameters made there could
     /// never be trained.
     #[track_caller]
     pub fn new(data: Tensor) -> Parameter {
@@ -46,7 +46,7 @@ impl Parameter {
     /// in the memory order of the parameter. Does nothing without a gradient. One write.
     ///
     /// # Panics
-    /// [`TensorError::InplaceOnInferenceTensor`] never, since parameters are normal tensors.
+    /// [`crate::TensorError::InplaceOnInferenceTensor`] never, since parameters are normal tensors.
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&mut [f32], &[f32])) {
         let Some(grad) = self.0.grad() else { return };
