@@ -75,7 +75,9 @@ impl GradModeGuard {
     /// Enters inference mode, or with `false` leaves it for an ordinary grad mode.
     #[track_caller]
     pub fn inference_mode(on: bool) -> GradModeGuard {
-        let inference = on.then(Location::caller);
+        // Not `on.then(Location::caller)`: the caller of that is in the standard library.
+        let here = Location::caller();
+        let inference = on.then_some(here);
         GradModeGuard::enter(Mode { grad: !on, inference })
     }
 

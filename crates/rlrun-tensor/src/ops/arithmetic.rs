@@ -282,13 +282,12 @@ impl Tensor {
                     let slope = &e * x.pow_tensor(&(&e - 1.0));
                     grad * zip_where(&zero, &slope)
                 };
-                let to_e =
-                    y.as_ref().map(|y| {
-                        let log = zip_each("pow", &x, &e, |x, e| {
-                            if x == 0.0 && e >= 0.0 { 0.0 } else { x.ln() }
-                        });
-                        (grad * (y.get(node) * log)).sum_to(&b)
-                    });
+                let to_e = y.as_ref().map(|y| {
+                    // ln 1 = 0 in the place of ln 0, whose factor 0^e is 0.
+                    let lift = |x: f32, e: f32| f32::from(u8::from(x == 0.0 && e >= 0.0));
+                    let log = (&x + zip_each("pow", &x, &e, lift)).log();
+                    (grad * (y.get(node) * log)).sum_to(&b)
+                });
                 [reduce(to_x, node.needs(0), &a), to_e]
             }
         })
