@@ -334,11 +334,50 @@ impl Kernel for LogSoftmax<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if self.n == 0 {
+        let LogSoftmax { x, n, out } = self;
+        if n == 0 {
             return;
         }
-        for (x, out) in self.x.chunks_exact(self.n).zip(self.out.chunks_exact_mut(self.n)) {
-            log_softmax_row(s, x, out);
+        if n > LANES {
+            for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+                log_softmax_row(s, x, out);
+            }
+            return;
+        }
+        for (x, out) in x.chunks(n * LANES).zip(out.chunks_mut(n * LANES)) {
+            log_softmax_rows(s, x, n, out);
+        }
+    }
+}
+
+/// The same for up to `LANES` short rows, a lane for each row.
+#[inline(always)]
+fn log_softmax_rows<S: Simd>(s: S, x: &[f32], n: usize, out: &mut [f32]) {
+    let mut columns = [[0.0; LANES]; LANES];
+    let columns = &mut columns[..n];
+    for (lane, row) in x.chunks_exact(n).enumerate() {
+        for (column, &x) in columns.iter_mut().zip(row) {
+            column[lane] = x;
+        }
+    }
+    let mut max = s.load(&columns[0]);
+    for column in &columns[1..] {
+        max = math::Max::at(s, [max, s.load(column)]);
+    }
+    let mut total = s.zero();
+    for column in columns.iter_mut() {
+        let shifted = s.sub(s.load(column), max);
+        s.store(shifted, column);
+        total = s.add(total, math::exp(s, shifted));
+    }
+    let log_total = math::log(s, total);
+    for column in columns.iter_mut() {
+        let v = s.sub(s.load(column), log_total);
+        s.store(v, column);
+    }
+    for (lane, row) in out.chunks_exact_mut(n).enumerate() {
+        for (out, column) in row.iter_mut().zip(&*columns) {
+            *out = column[lane];
         }
     }
 }
