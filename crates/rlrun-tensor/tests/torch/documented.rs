@@ -174,29 +174,38 @@ fn refuse_requires_grad(steps: &[Value], outcome: &mut Value) {
 /// `detach` and `data` of an inference tensor give an ordinary inference tensor.
 fn alias_without_counter(steps: &[Value], outcome: &mut Value) {
     let mut aliases = HashSet::new();
-    for at in 0..outcome["trace"].as_array().map_or(0, Vec::len) {
-        let step = &steps[at];
+    let ran = outcome["trace"].as_array().map_or(0, Vec::len);
+    for (at, step) in steps.iter().enumerate().take(ran) {
         let op = step["op"].as_str().unwrap_or_default();
-        let entry = &mut outcome["trace"][at];
         let of_alias = inputs(step).next().is_some_and(|name| aliases.contains(name));
-        if of_alias && op.ends_with('_') {
-            refuse(steps, outcome, at, "InplaceOnInferenceTensor");
-        } else if of_alias && op == "version" {
-            refuse(steps, outcome, at, "VersionOfInference");
-        } else if op == "detach" || op == "data" {
-            for name in outputs(step) {
-                if entry["t"][name]["inference"] == true {
-                    entry["t"][name]["version"] = json!("error");
-                    aliases.insert(name.to_owned());
-                }
+        let kind = match op {
+            "version" => Some("VersionOfInference"),
+            _ if op.ends_with('_') && outcome["trace"][at]["mode"][1] != true => {
+                Some("InplaceOnInferenceTensor")
+            }
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|_| of_alias) {
+            refuse(steps, outcome, at, kind);
+            if step["try"] != true {
+                return;
             }
         }
+        aliases.extend(take_counters(&mut outcome["trace"][at]["t"]));
     }
-    for name in aliases {
-        if let Some(tensor) = outcome["final"].get_mut(&name) {
-            tensor["version"] = json!("error");
+    take_counters(&mut outcome["final"]);
+}
+
+/// Lets no inference tensor have a counter; returns the names of those that had one.
+fn take_counters(tensors: &mut Value) -> Vec<String> {
+    let mut names = Vec::new();
+    for (name, flags) in tensors.as_object_mut().into_iter().flatten() {
+        if flags["inference"] == true && flags["version"] != "error" {
+            flags["version"] = json!("error");
+            names.push(name.clone());
         }
     }
+    names
 }
 
 /// `set_data` between an inference tensor and a normal one.

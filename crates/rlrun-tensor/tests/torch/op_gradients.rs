@@ -232,6 +232,8 @@ fn reduction(op: &str, x: &Tensor, a: &Attributes<'_>) -> Option<Tensor> {
         return Some(match op {
             "max" => x.max(),
             "min" => x.min(),
+            "amax" => x.amax_dims(&(0..x.ndim() as isize).collect::<Vec<_>>(), keepdim),
+            "amin" => x.amin_dims(&(0..x.ndim() as isize).collect::<Vec<_>>(), keepdim),
             "argmax" => x.reshape([-1]).argmax(0),
             "argmin" => x.reshape([-1]).min_dim(0, false).1,
             _ => return None,

@@ -190,8 +190,9 @@ impl Machine {
             "post_acc_hook" => self.post_hook(&x(), step)?,
             "retain_grad" => catch(|| x().retain_grad())?,
             "grad_of" => {
-                let grad = x().grad().expect("a gradient");
-                return Ok(self.define(outs, vec![grad]));
+                // A tensor without a gradient defines no name.
+                let outs = if x().grad().is_some() { outs } else { Vec::new() };
+                return Ok(self.define(outs, x().grad().into_iter().collect()));
             }
             "zero_grad" => zero_grad(&x(), step)?,
             "set_grad_of" => catch(|| x().set_grad(Some(&inputs[1])))?,
