@@ -115,6 +115,10 @@ impl ViewStep {
                 layout.strides.remove(dim);
             }
         }
+        if layout.numel() == 0 {
+            // Nowhere, which may lie behind the end of the memory.
+            layout.offset = 0;
+        }
         Ok(layout)
     }
 

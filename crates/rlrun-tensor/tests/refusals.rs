@@ -210,3 +210,105 @@ fn a_hook_that_returns_another_shape_is_refused() {
     w.register_hook(|_| Some(Tensor::ones([3])));
     assert_eq!(refused(|| (&w * 2.0).sum().backward()), "GradShapeMismatch");
 }
+
+/// A small generator of shapes and arguments; the same sequence in every run.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % n
+    }
+
+    fn shape(&mut self) -> Vec<usize> {
+        (0..self.below(4)).map(|_| self.below(4) as usize).collect()
+    }
+
+    fn int(&mut self) -> isize {
+        self.below(8) as isize - 4
+    }
+
+    fn leaf(&mut self) -> Tensor {
+        let shape = self.shape();
+        let leaf = ones(&shape).requires_grad_(true);
+        if self.below(3) == 0 && shape.len() > 1 { leaf.transpose(0, -1) } else { leaf }
+    }
+
+    fn index(&mut self) -> Tensor {
+        let shape = self.shape();
+        let numel = shape.iter().product();
+        let index: Vec<i64> = (0..numel).map(|_| self.below(4) as i64).collect();
+        Tensor::from_i64(&index, shape)
+    }
+}
+
+/// One of the operations with arguments that may or may not fit.
+fn anything(draw: &mut Draw) -> Tensor {
+    let (x, y, index) = (draw.leaf(), draw.leaf(), draw.index());
+    let (a, b, c) = (draw.int(), draw.int(), draw.int());
+    let size = draw.below(4) as usize;
+    let (keep, reduction) = (draw.below(2) == 0, Reduction::Mean);
+    let last = |mut parts: Vec<Tensor>| parts.pop().unwrap_or_else(|| Tensor::zeros([0]));
+    match draw.below(44) {
+        0 => x.sum_dim(a, keep),
+        1 => x.mean_dims(&[a, b], keep),
+        2 => x.var_dims(&[a, b], true, keep),
+        3 => x.std_dim(a, false, keep),
+        4 => x.amax(a, keep),
+        5 => x.amin_dims(&[a, b], keep),
+        6 => x.max_dim(a, keep).0,
+        7 => x.min(),
+        8 => x.cumsum(a),
+        9 => x.softmax(a),
+        10 => x.log_softmax(a),
+        11 => x.logsumexp_dims(&[a, b], keep),
+        12 => x.view([a, b]),
+        13 => x.reshape([a, b, c]),
+        14 => x.expand([a, b, c]),
+        15 => x.transpose(a, b),
+        16 => x.permute([a, b]),
+        17 => x.narrow(a, b, size),
+        18 => x.select(a, b),
+        19 => x.unsqueeze(a),
+        20 => x.squeeze_dim(a),
+        21 => x.squeeze(),
+        22 => last(x.split(size, a)),
+        23 => last(x.split_sizes(&[size, 1], a)),
+        24 => last(x.chunk(size, a)),
+        25 => last(x.unbind(a)),
+        26 => x.flip(&[a, b]),
+        27 => x.repeat(&[size, 2, 1]),
+        28 => Tensor::cat(&[&x, &y], a),
+        29 => Tensor::stack(&[&x, &y], a),
+        30 => x.gather(a, &index),
+        31 => x.scatter_add(a, &index, &y),
+        32 => x.index_select(a, &index),
+        33 => x.matmul(&y),
+        34 => x.linear(&y, None),
+        35 => x.nll_loss(&index, reduction),
+        36 => x.cross_entropy_ignoring(&index, Some(1), reduction),
+        37 => x.layer_norm(y.dims(), Some(&y), None, 1e-5),
+        38 => x.smooth_l1_loss(&y),
+        39 => x.unsqueeze(0).conv2d(&y.unsqueeze(0), None, size, 1),
+        40 => &x / &y,
+        41 => x.maximum(&y),
+        42 => x.pow_tensor(&y),
+        _ => index.one_hot(size),
+    }
+}
+
+#[test]
+fn arbitrary_arguments_are_accepted_or_refused_and_never_crash() {
+    let mut draw = Draw(7);
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let done = catch(|| {
+            let y = anything(&mut draw);
+            if y.requires_grad() {
+                (&y * &y).sum().backward();
+            }
+        });
+        accepted += usize::from(done.is_ok());
+    }
+    assert!((2_000..18_000).contains(&accepted), "{accepted} were accepted");
+}
