@@ -1,0 +1,51 @@
+//! What the forward pass of a network costs in each gradient mode: `forward/<net>/<batch>/<mode>`.
+//!
+//! Parameters are ordinary ones, made outside the mode; the input is made inside. In grad mode the
+//! pass is recorded and the graph is dropped.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use rlrun_core::{Purpose, rng_stream};
+use rlrun_nn::{Activation, Init, Layer, Mlp};
+use rlrun_tensor::{GradModeGuard, Tensor};
+
+const NETS: [(&str, &[usize], Activation); 2] = [
+    ("4x64x64x2-tanh", &[4, 64, 64, 2], Activation::Tanh),
+    ("17x256x256x6-relu", &[17, 256, 256, 6], Activation::Relu),
+];
+const BATCHES: [usize; 5] = [1, 8, 64, 256, 1024];
+const MODES: [(&str, fn() -> GradModeGuard); 3] = [
+    ("grad", GradModeGuard::enable_grad),
+    ("no_grad", GradModeGuard::no_grad),
+    ("inference", || GradModeGuard::inference_mode(true)),
+];
+
+fn forward(criterion: &mut Criterion) {
+    for (name, sizes, activation) in NETS {
+        let mut rng = rng_stream(1, Purpose::Weights, 0);
+        let init = Init::KaimingUniform;
+        let net = Mlp::new(sizes, activation, init, init, &mut rng);
+        let mut group = criterion.benchmark_group(format!("forward/{name}"));
+        for batch in BATCHES {
+            let numbers: Vec<f32> = (0..batch * sizes[0]).map(|i| (i as f32).sin()).collect();
+            for (mode, enter) in MODES {
+                let _mode = enter();
+                let input = Tensor::from_slice(&numbers, [batch, sizes[0]]);
+                group.bench_function(BenchmarkId::new(batch.to_string(), mode), |bencher| {
+                    bencher.iter(|| net.forward(black_box(&input)));
+                });
+            }
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1));
+    targets = forward
+}
+criterion_main!(benches);
