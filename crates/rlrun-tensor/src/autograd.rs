@@ -102,6 +102,11 @@ impl std::ops::Deref for NodeRef {
 }
 
 impl Node {
+    /// The operation and where it was called, for messages.
+    pub(crate) fn recorded(&self) -> (&'static str, Site) {
+        (self.op, self.at)
+    }
+
     pub(crate) fn add_hook(&self, hook: Hook) {
         self.watchers.lock().hooks.push(hook);
     }
@@ -292,8 +297,7 @@ where
     let mut saver = Saver { op, edges: &edges, saves: false };
     let backward: BackwardFn = Box::new(rule(&mut saver));
     let saves = AtomicBool::new(saver.saves);
-    diagnostics::node_made();
-    NodeRef(Some(Arc::new(Node {
+    let node = Arc::new(Node {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         op,
         at: Location::caller(),
@@ -301,7 +305,9 @@ where
         saves,
         backward: Mutex::new(Some(backward)),
         watchers: Mutex::default(),
-    })))
+    });
+    diagnostics::node_made(&node);
+    NodeRef(Some(node))
 }
 
 /// Options of a walk through the graph.
@@ -453,6 +459,7 @@ impl Walk {
 
     #[track_caller]
     fn run(&mut self, edge: Option<Edge>, gradient: Tensor) {
+        diagnostics::backward_began();
         let mode = mode::mode();
         let _recording = match (self.create_graph, mode.inference) {
             (true, None) => GradModeGuard::enable_grad(),

@@ -17,6 +17,7 @@
 mod autograd;
 mod diagnostics;
 mod error;
+mod graph_watch;
 mod inplace;
 pub mod kernels;
 mod layout;
@@ -24,17 +25,16 @@ mod meta;
 mod mode;
 mod ops;
 mod parameter;
+mod phase;
 mod pool;
 mod storage;
 mod tensor;
 mod view;
 
 pub use autograd::{Backward, grad};
-pub use diagnostics::{
-    GraphStats, ModeCounts, PhaseCounts, assert_no_graph, graph_stats, mode_counts, phase,
-    phase_counts,
-};
+pub use diagnostics::{GraphStats, ModeCounts, assert_no_graph, graph_stats, mode_counts};
 pub use error::{Origin, Site, TensorError, catch};
+pub use graph_watch::{GraphWarning, GraphWatch};
 pub use layout::MAX_DIMS;
 pub use mode::{
     GradModeGuard, ThreadMode, enable_grad, inference_mode, is_grad_enabled,
@@ -42,6 +42,7 @@ pub use mode::{
 };
 pub use ops::{Activation, CellWeights, Reduction};
 pub use parameter::Parameter;
+pub use phase::{PhaseCounts, phase, phase_counts};
 pub use storage::DType;
 pub use tensor::Tensor;
 pub use view::{ReshapeTo, ViewMadeIn};

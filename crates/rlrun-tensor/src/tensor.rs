@@ -75,7 +75,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn fresh(storage: StorageRef, layout: Layout) -> Tensor {
         let mode_at = mode::mode().inference;
-        diagnostics::count_tensor(mode_at.is_some());
+        diagnostics::count_tensor();
         Tensor::from_inner(Inner {
             storage,
             layout,
@@ -89,7 +89,7 @@ impl Tensor {
     /// Another tensor on the same memory, of the same kind, without history.
     #[track_caller]
     pub(crate) fn alias(&self, layout: Layout) -> Tensor {
-        diagnostics::count_tensor(self.mode_at.is_some());
+        diagnostics::count_tensor();
         Tensor::from_inner(Inner {
             storage: self.storage.clone(),
             layout,
