@@ -2,6 +2,7 @@
 
 mod commands;
 mod exit;
+mod mode_trace;
 mod terminal;
 
 use std::process::ExitCode;

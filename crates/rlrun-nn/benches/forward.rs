@@ -11,12 +11,15 @@ use rlrun_core::{Purpose, rng_stream};
 use rlrun_nn::{Activation, Init, Layer, Mlp};
 use rlrun_tensor::{GradModeGuard, Tensor};
 
+/// Enters a mode.
+type Enter = fn() -> GradModeGuard;
+
 const NETS: [(&str, &[usize], Activation); 2] = [
     ("4x64x64x2-tanh", &[4, 64, 64, 2], Activation::Tanh),
     ("17x256x256x6-relu", &[17, 256, 256, 6], Activation::Relu),
 ];
 const BATCHES: [usize; 5] = [1, 8, 64, 256, 1024];
-const MODES: [(&str, fn() -> GradModeGuard); 3] = [
+const MODES: [(&str, Enter); 3] = [
     ("grad", GradModeGuard::enable_grad),
     ("no_grad", GradModeGuard::no_grad),
     ("inference", || GradModeGuard::inference_mode(true)),

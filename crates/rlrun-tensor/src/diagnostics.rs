@@ -1,8 +1,8 @@
 //! What the library has made: counts per thread, and the graph that is alive.
 
 use std::cell::{Cell, RefCell};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use crate::autograd::Node;
 use crate::error::Site;

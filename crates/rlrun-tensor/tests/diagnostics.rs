@@ -101,7 +101,10 @@ fn a_phase_has_its_own_counts_and_its_true_peak() {
         assert_eq!((outer.name, outer.made.nodes, outer.made.no_grad_tensors), ("outer", 1, 1));
         assert_eq!(outer.peak_graph_bytes, 16 * 4);
         // The graph of the inner phase was gone at its end.
-        assert_eq!((inner.name, inner.made.nodes, inner.peak_graph_bytes), ("inner", 2, 2 * 16 * 4));
+        assert_eq!(
+            (inner.name, inner.made.nodes, inner.peak_graph_bytes),
+            ("inner", 2, 2 * 16 * 4)
+        );
         let (op, at) = inner.last_recorded.unwrap();
         assert!(op == "sum" && at.file().ends_with("diagnostics.rs"));
     })
@@ -129,7 +132,10 @@ fn assert_no_graph_names_what_was_recorded() {
     assert_eq!(assert_no_graph(|| no_grad(|| &w * 2.0)).to_vec(), [2.0]);
     let panic = catch_unwind(AssertUnwindSafe(|| assert_no_graph(|| &w * 2.0))).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
-    assert!(text.starts_with("1 operations recorded history") && text.contains("`mul` at"), "{text}");
+    assert!(
+        text.starts_with("1 operations recorded history") && text.contains("`mul` at"),
+        "{text}"
+    );
 }
 
 /// Runs `updates` steps of `update` under a watch and returns what it warned of, with the step.

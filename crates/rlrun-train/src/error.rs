@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rlrun_agents::AgentError;
 use rlrun_core::StateError;
 use rlrun_env::EnvError;
+use rlrun_tensor::Site;
 use thiserror::Error;
 
 /// Why training or evaluation stopped.
@@ -31,6 +32,21 @@ pub enum TrainError {
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A phase that only reads what was learnt recorded history.
+    #[error(
+        "the phase `{phase}` recorded {operations} operations, the last `{op}` at `{at}`, and \
+         should record none: run it in `inference_mode`, without a `GradModeGuard` that leaves it"
+    )]
+    RecordedHistory {
+        /// Name of the phase.
+        phase: &'static str,
+        /// Operations recorded in it so far.
+        operations: u64,
+        /// The one recorded last.
+        op: &'static str,
+        /// Where it was called.
+        at: Site,
+    },
     /// A log could not be written.
     #[error("cannot write the log `{log}`")]
     Log {

@@ -6,11 +6,12 @@ use std::time::Instant;
 use rlrun_agents::{Agent, Metrics, Transition};
 use rlrun_core::{State, StateError};
 use rlrun_env::{Actions, EpisodeStats, VecEnv};
-use rlrun_tensor::{Tensor, inference_mode, phase};
-use tracing::info;
+use rlrun_tensor::{GraphWatch, Tensor, inference_mode, phase, phase_counts};
+use tracing::{info, warn};
 
 use crate::episodes::EpisodeWindow;
 use crate::logger::{Logger, Record};
+use crate::mode_trace::check_phases;
 use crate::seeds::{evaluation_seed, training_seed};
 use crate::{Checkpoint, CheckpointError, Evaluation, RunDir, TrainConfig, TrainError, evaluate};
 
@@ -37,6 +38,9 @@ pub struct Trainer {
     pub eval_envs: Box<dyn VecEnv>,
     /// Where the numbers go.
     pub logger: Logger,
+    /// Whether a step fails when a phase records history that should record none: see
+    /// [`check_phases`].
+    pub trace_modes: bool,
     config: TrainConfig,
     seed: u64,
     run_dir: Option<RunDir>,
@@ -46,6 +50,7 @@ pub struct Trainer {
     episodes: EpisodeWindow,
     obs: Vec<f32>,
     actions: Actions,
+    graph: GraphWatch,
     started: (Instant, u64),
 }
 
@@ -101,6 +106,8 @@ impl Trainer {
             actions: Actions::zeros(&envs.spec().action_space, envs.num_envs()),
             episodes: EpisodeWindow::new(config.stats_window_size),
             logger: Logger::default(),
+            trace_modes: false,
+            graph: GraphWatch::new(),
             run_dir: None,
             step: 0,
             updates: 0,
@@ -168,25 +175,22 @@ impl Trainer {
     /// what is due.
     ///
     /// # Errors
-    /// [`TrainError`] if the agent diverges, an action is refused, or a file cannot be written.
+    /// [`TrainError`] if the agent diverges, an action is refused, or a file cannot be written;
+    /// with [`Trainer::trace_modes`] also [`TrainError::RecordedHistory`].
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let before = self.step;
-        let finished = self.interact()?;
+        let finished = phase("rollout", || self.interact())?;
         let update = phase("update", || self.agent.update())?;
-        if let Some(metrics) = &update {
-            self.updates += 1;
-            self.logger.record_all(metrics);
+        if let Some(warning) = self.graph.after_step(update.is_some()) {
+            warn!("{warning}");
         }
-        for episode in &finished {
-            self.logger.write(&Record::Episode(episode))?;
-        }
+        self.updates += u64::from(update.is_some());
+        phase("logging", || self.log_step(&finished, update.as_ref()))?;
         let evaluation = self.evaluation_if_due(before)?;
-        if evaluation.is_some() || self.is_due(before, self.config.log_freq) {
-            self.log()?;
+        let checkpoint = phase("logging", || self.log_and_save_if_due(before, evaluation.as_ref()))?;
+        if self.trace_modes {
+            check_phases(&phase_counts())?;
         }
-        let is_best = evaluation.as_ref().is_some_and(|scored| scored.is_best);
-        let save = is_best || self.is_due(before, self.config.save_freq);
-        let checkpoint = if save { self.save()? } else { None };
         Ok(StepReport { finished, update, evaluation, checkpoint })
     }
 
@@ -212,17 +216,42 @@ impl Trainer {
     fn interact(&mut self) -> Result<Vec<EpisodeStats>, TrainError> {
         let shape = [self.envs.num_envs(), self.envs.spec().observation_space.dim()];
         self.obs.copy_from_slice(self.envs.obs());
-        phase("rollout", || {
-            inference_mode(|| {
-                let obs = Tensor::from_slice(&self.obs, shape);
-                self.agent.act(&obs, &mut self.actions);
-            });
+        inference_mode(|| {
+            let obs = Tensor::from_slice(&self.obs, shape);
+            self.agent.act(&obs, &mut self.actions);
         });
         let step = self.envs.step(&self.actions)?;
         self.agent.observe(&Transition { obs: &self.obs, actions: &self.actions, step });
         self.step += step.rewards.len() as u64;
         step.finished.iter().for_each(|episode| self.episodes.push(episode));
         Ok(step.finished.clone())
+    }
+
+    fn log_step(
+        &mut self,
+        finished: &[EpisodeStats],
+        update: Option<&Metrics>,
+    ) -> Result<(), TrainError> {
+        if let Some(metrics) = update {
+            self.logger.record_all(metrics);
+        }
+        for episode in finished {
+            self.logger.write(&Record::Episode(episode))?;
+        }
+        Ok(())
+    }
+
+    fn log_and_save_if_due(
+        &mut self,
+        before: u64,
+        evaluation: Option<&ScoredEvaluation>,
+    ) -> Result<Option<PathBuf>, TrainError> {
+        if evaluation.is_some() || self.is_due(before, self.config.log_freq) {
+            self.log()?;
+        }
+        let is_best = evaluation.is_some_and(|scored| scored.is_best);
+        let save = is_best || self.is_due(before, self.config.save_freq);
+        if save { self.save() } else { Ok(None) }
     }
 
     /// Whether a period ended in the vector step that began at `before`, or the whole run. 0: never

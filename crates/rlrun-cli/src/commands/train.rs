@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use rlrun::tensor::kernels;
+use rlrun::tensor::{kernels, phase_counts};
 use rlrun::train::Trainer;
 use rlrun::train::logger::Console;
 use rlrun::{ALGORITHMS, Run};
 use tracing::info;
 
 use crate::exit::UnreadableRunFile;
+use crate::mode_trace;
 use crate::terminal::{self, AboveBar, Progress};
 
 /// Train an agent from a run file, or go on with an earlier run.
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Threads that a large matrix product may use; the result is the same, bit for bit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
+    /// Print what each phase recorded and made in each gradient mode; stop if a phase that should
+    /// record no history does
+    #[arg(long)]
+    trace_modes: bool,
     /// Show warnings and errors only
     #[arg(long)]
     quiet: bool,
@@ -57,7 +62,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let output = AboveBar::new(bar.clone(), io::stdout());
         trainer.logger.add(Box::new(Console::new(Box::new(output))));
     }
-    train(&mut trainer, bar)?;
+    trainer.trace_modes = args.trace_modes;
+    let trained = train(&mut trainer, bar);
+    if args.trace_modes {
+        io::stdout().write_all(mode_trace::table(&phase_counts()).as_bytes())?;
+    }
+    trained?;
     if !args.quiet {
         let dir = dir.display();
         writeln!(io::stdout(), "run folder: {dir}\nnext: rlrun eval --checkpoint {dir}")?;
