@@ -7,10 +7,6 @@ use rand_distr::{Distribution as _, StandardNormal};
 use rlrun_core::Rng;
 use rlrun_env::Actions;
 use rlrun_tensor::Tensor;
-use smallvec::SmallVec;
-
-/// Numbers of a small batch, on the stack.
-type Row = SmallVec<[f32; 64]>;
 
 /// A distribution over actions for each of `B` rows.
 #[derive(Clone, Debug)]
@@ -39,7 +35,7 @@ impl Distribution {
                 write_choices(logits, choose, actions);
             }
             Distribution::DiagGaussian { mean, log_std } => {
-                let log_std = numbers(log_std);
+                let log_std = log_std.to_scratch();
                 write_vectors(mean, actions, |i, mean| {
                     let noise: f32 = StandardNormal.sample(rng);
                     mean + log_std[i].exp() * noise
@@ -119,7 +115,7 @@ pub(crate) fn write_choices(
         _ => Vec::new(),
     };
     choices.clear();
-    choices.extend(numbers(scores).chunks_exact(scores.dims()[1]).map(&mut choose));
+    choices.extend(scores.to_scratch().chunks_exact(scores.dims()[1]).map(&mut choose));
     *actions = Actions::Discrete(choices);
 }
 
@@ -154,12 +150,6 @@ fn sample_categorical(logits: &[f32], uniform: f32) -> usize {
     }
     // Rounding may leave a rest; the most likely choice never has probability zero.
     argmax(logits)
-}
-
-fn numbers(tensor: &Tensor) -> Row {
-    let mut numbers = Row::from_elem(0.0, tensor.numel());
-    tensor.copy_to_slice(&mut numbers);
-    numbers
 }
 
 #[cfg(test)]

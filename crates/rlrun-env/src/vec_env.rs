@@ -5,7 +5,7 @@ use rlrun_core::{State, StateError};
 use crate::{Action, EnvError, EnvSpec, Space};
 
 /// One action per environment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Actions {
     /// Choices of a discrete space, one per environment.
@@ -24,6 +24,35 @@ pub enum Actions {
         /// Length of one action.
         dim: usize,
     },
+}
+
+impl Clone for Actions {
+    fn clone(&self) -> Actions {
+        match self {
+            Actions::Discrete(choices) => Actions::Discrete(choices.clone()),
+            Actions::Continuous { values, dim } => {
+                Actions::Continuous { values: values.clone(), dim: *dim }
+            }
+            Actions::MultiDiscrete { values, dim } => {
+                Actions::MultiDiscrete { values: values.clone(), dim: *dim }
+            }
+        }
+    }
+
+    /// Copies into the memory that is there, if the kinds are the same.
+    fn clone_from(&mut self, source: &Actions) {
+        match (self, source) {
+            (Actions::Discrete(own), Actions::Discrete(choices)) => own.clone_from(choices),
+            (
+                Actions::Continuous { values: own, dim },
+                Actions::Continuous { values, dim: width },
+            ) => {
+                own.clone_from(values);
+                *dim = *width;
+            }
+            (own, source) => *own = source.clone(),
+        }
+    }
 }
 
 impl Actions {

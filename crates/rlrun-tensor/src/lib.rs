@@ -43,6 +43,7 @@ pub use mode::{
 pub use ops::{Activation, CellWeights, Reduction};
 pub use parameter::Parameter;
 pub use phase::{PhaseCounts, phase, phase_counts};
+pub use pool::Scratch;
 pub use storage::DType;
 pub use tensor::Tensor;
 pub use view::{ReshapeTo, ViewMadeIn};

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
-use crate::storage::{Buffer, Storage};
+use crate::storage::Storage;
+use crate::tensor::Inner;
 
 /// Storages of `2^i` numbers wait in list `i`; larger ones go back to the system.
 const CLASSES: usize = 25;
@@ -11,44 +13,66 @@ const SMALLEST: usize = 16;
 /// Bytes that one list may keep.
 const KEEP_BYTES: usize = 1 << 22;
 
-type FreeLists = [Vec<Arc<Storage>>; CLASSES];
+type FreeLists<T> = [Vec<Arc<T>>; CLASSES];
 
 thread_local! {
-    static STORAGES: RefCell<FreeLists> = const { RefCell::new([const { Vec::new() }; CLASSES]) };
+    static STORAGES: RefCell<FreeLists<Storage>> =
+        const { RefCell::new([const { Vec::new() }; CLASSES]) };
+    /// Inference tensors with their memory. They have neither counter nor record, so that nothing
+    /// has to be made new before they are used again.
+    static INFERENCE_TENSORS: RefCell<FreeLists<Inner>> =
+        const { RefCell::new([const { Vec::new() }; CLASSES]) };
 }
 
 fn class_of(len: usize) -> usize {
     len.max(SMALLEST).next_power_of_two().trailing_zeros() as usize
 }
 
+fn take<T>(lists: &'static LocalKey<RefCell<FreeLists<T>>>, len: usize) -> Option<Arc<T>> {
+    lists.try_with(|lists| lists.borrow_mut().get_mut(class_of(len))?.pop()).ok()?
+}
+
+/// Keeps `block` unless the list is full.
+fn give<T>(
+    lists: &'static LocalKey<RefCell<FreeLists<T>>>,
+    class: usize,
+    block: Arc<T>,
+) -> Result<(), Arc<T>> {
+    let keep = (KEEP_BYTES >> (class + 2)).clamp(4, 256);
+    let mut left = Some(block);
+    // A thread that ends keeps nothing.
+    let _gone_thread = lists.try_with(|lists| match lists.borrow_mut().get_mut(class) {
+        Some(list) if list.len() < keep => list.extend(left.take()),
+        _ => {}
+    });
+    left.map_or(Ok(()), Err)
+}
+
 /// A storage of at least `len` numbers of any value, owned by the caller alone.
 pub(crate) fn take_storage(len: usize) -> Arc<Storage> {
-    let class = class_of(len);
-    let used = STORAGES
-        .try_with(|lists| lists.borrow_mut().get_mut(class).and_then(Vec::pop))
-        .unwrap_or_default();
-    used.unwrap_or_else(|| {
+    take(&STORAGES, len).unwrap_or_else(|| {
+        let class = class_of(len);
         let len = if class < CLASSES { 1 << class } else { len };
-        Arc::new(Storage::new(Buffer::F32(vec![0.0; len])))
+        Arc::new(Storage::pooled(vec![0.0; len], class))
     })
 }
 
 /// Takes a storage back if this was the last handle to it.
 pub(crate) fn give_storage(mut storage: Arc<Storage>) {
     let Some(only) = unique(&mut storage) else { return };
-    let Buffer::F32(values) = &only.memory_mut().buffer else { return };
-    let (len, class) = (values.len(), class_of(values.len()));
-    if class >= CLASSES || len != 1 << class {
-        return;
-    }
+    let Some(class) = only.class() else { return };
     only.renew();
-    let keep = (KEEP_BYTES >> (class + 2)).clamp(4, 256);
-    let _gone_thread = STORAGES.try_with(|lists| {
-        let list = &mut lists.borrow_mut()[class];
-        if list.len() < keep {
-            list.push(storage);
-        }
-    });
+    give(&STORAGES, class, storage).ok();
+}
+
+/// A used inference tensor with memory for at least `len` numbers, owned by the caller alone.
+pub(crate) fn take_inference_tensor(len: usize) -> Option<Arc<Inner>> {
+    take(&INFERENCE_TENSORS, len)
+}
+
+/// Takes back an inference tensor that nobody else holds, with memory of the class.
+pub(crate) fn give_inference_tensor(class: usize, tensor: Arc<Inner>) -> Result<(), Arc<Inner>> {
+    give(&INFERENCE_TENSORS, class, tensor)
 }
 
 /// The contents of an `Arc` without other owners; cheaper than `Arc::get_mut` where there are some.
@@ -95,9 +119,10 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A vector for intermediate numbers that goes back to this thread's free list.
+/// Numbers in a vector that goes back to a free list of the thread when it is dropped:
+/// [`crate::Tensor::to_scratch`].
 #[derive(Debug)]
-pub(crate) struct Scratch(Vec<f32>);
+pub struct Scratch(Vec<f32>);
 
 impl Scratch {
     /// `len` numbers of any value.

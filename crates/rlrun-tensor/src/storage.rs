@@ -53,6 +53,8 @@ pub(crate) struct Storage {
     memory: RwLock<Memory>,
     version: AtomicU32,
     dtype: DType,
+    /// The free list that the memory belongs to.
+    class: Option<usize>,
 }
 
 impl Storage {
@@ -63,7 +65,16 @@ impl Storage {
             Buffer::Bool(_) => DType::Bool,
         };
         let memory = RwLock::new(Memory { buffer, last_write: None });
-        Storage { memory, version: AtomicU32::new(0), dtype }
+        Storage { memory, version: AtomicU32::new(0), dtype, class: None }
+    }
+
+    /// Memory that goes back to the free list `class`.
+    pub(crate) fn pooled(values: Vec<f32>, class: usize) -> Storage {
+        Storage { class: Some(class), ..Storage::new(Buffer::F32(values)) }
+    }
+
+    pub(crate) fn class(&self) -> Option<usize> {
+        self.class
     }
 
     pub(crate) fn dtype(&self) -> DType {

@@ -52,9 +52,27 @@ impl Recycle for Inner {
     }
 }
 
+impl Inner {
+    /// The free list for a tensor that can be used again with its memory: an inference tensor
+    /// without other owners of it, hooks or gradient.
+    fn reusable_class(&self) -> Option<usize> {
+        let plain = self.counter.is_none() && self.meta.get().is_none();
+        let whole = self.mode_at.is_some() && plain && !self.storage.is_shared();
+        if whole { self.storage.class() } else { None }
+    }
+}
+
 impl Drop for Tensor {
     fn drop(&mut self) {
-        if let Some(inner) = self.0.take() {
+        let Some(inner) = self.0.take() else { return };
+        if Arc::strong_count(&inner) != 1 {
+            return;
+        }
+        let used = match inner.reusable_class() {
+            Some(class) => pool::give_inference_tensor(class, inner).err(),
+            None => Some(inner),
+        };
+        if let Some(inner) = used {
             pool::recycle(inner);
         }
     }
@@ -114,9 +132,20 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn build_as(layout: Layout, fill: impl FnOnce(&mut [f32])) -> Tensor {
         let numel = layout.numel();
+        let layout = Layout { offset: 0, ..layout };
+        if let Some(mode_at) = mode::mode().inference
+            && let Some(mut used) = pool::take_inference_tensor(numel)
+            && let Some(inner) = Arc::get_mut(&mut used)
+        {
+            fill(&mut inner.storage.fresh_f32()[..numel]);
+            (inner.layout, inner.made_at, inner.mode_at) =
+                (layout, Location::caller(), Some(mode_at));
+            diagnostics::count_tensor();
+            return Tensor(Some(used));
+        }
         let mut storage = StorageRef::f32(numel);
         fill(&mut storage.fresh_f32()[..numel]);
-        Tensor::fresh(storage, Layout { offset: 0, ..layout })
+        Tensor::fresh(storage, layout)
     }
 
     /// A row-major copy of `data`.
@@ -388,6 +417,18 @@ impl Tensor {
     #[track_caller]
     pub fn to_vec(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.numel()];
+        self.copy_to_slice(&mut values);
+        values
+    }
+
+    /// The numbers, row-major, in a vector that is used again: after the first call of its kind
+    /// nothing is allocated.
+    ///
+    /// # Panics
+    /// If this is not an `f32` tensor.
+    #[track_caller]
+    pub fn to_scratch(&self) -> Scratch {
+        let mut values = Scratch::new(self.numel());
         self.copy_to_slice(&mut values);
         values
     }

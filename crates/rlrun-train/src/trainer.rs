@@ -187,7 +187,8 @@ impl Trainer {
         self.updates += u64::from(update.is_some());
         phase("logging", || self.log_step(&finished, update.as_ref()))?;
         let evaluation = self.evaluation_if_due(before)?;
-        let checkpoint = phase("logging", || self.log_and_save_if_due(before, evaluation.as_ref()))?;
+        let checkpoint =
+            phase("logging", || self.log_and_save_if_due(before, evaluation.as_ref()))?;
         if self.trace_modes {
             check_phases(&phase_counts())?;
         }

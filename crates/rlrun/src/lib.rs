@@ -55,3 +55,7 @@ pub mod prelude {
     pub use documented::{self, DocumentedFields};
     pub use serde::{self, Deserialize, Serialize};
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/modes.md")]
+struct ModesGuide;
