@@ -3,7 +3,7 @@
 use crate::error::{TensorError, ok, raise};
 
 /// Largest number of dimensions.
-pub const MAX_DIMS: usize = 8;
+pub const MAX_DIMS: usize = 6;
 
 #[track_caller]
 fn check_ndim(ndim: usize) {
@@ -27,13 +27,20 @@ pub(crate) fn checked_numel(op: &'static str, shape: &[usize]) -> Result<usize, 
 }
 
 /// Up to [`MAX_DIMS`] extents or strides, without an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Dims<T> {
     len: u8,
     values: [T; MAX_DIMS],
 }
 
 pub(crate) type Shape = Dims<usize>;
+
+impl<T: PartialEq> PartialEq for Dims<T> {
+    #[inline]
+    fn eq(&self, other: &Dims<T>) -> bool {
+        self.len == other.len && self.iter().zip(other.iter()).all(|(a, b)| a == b)
+    }
+}
 
 impl<T: Copy + Default> Dims<T> {
     pub(crate) fn new() -> Dims<T> {
@@ -78,7 +85,7 @@ impl<T> std::ops::DerefMut for Dims<T> {
 }
 
 /// Where each element of a tensor lies in its storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Layout {
     pub(crate) shape: Shape,
     pub(crate) strides: Dims<isize>,
@@ -115,7 +122,7 @@ impl Layout {
         if self.is_contiguous() {
             return true;
         }
-        let mut order: Dims<usize> = Dims::of(&[0, 1, 2, 3, 4, 5, 6, 7][..self.shape.len()]);
+        let mut order: Dims<usize> = Dims::of(&[0, 1, 2, 3, 4, 5][..self.shape.len()]);
         order.sort_by_key(|&dim| self.strides[dim]);
         let mut expected = 1;
         for &dim in order.iter().filter(|&&dim| self.shape[dim] != 1) {
@@ -132,7 +139,7 @@ impl Layout {
         if self.numel() < 2 || self.is_dense() {
             return false;
         }
-        let mut order: Dims<usize> = Dims::of(&[0, 1, 2, 3, 4, 5, 6, 7][..self.shape.len()]);
+        let mut order: Dims<usize> = Dims::of(&[0, 1, 2, 3, 4, 5][..self.shape.len()]);
         order.sort_by_key(|&dim| self.strides[dim]);
         let mut reach = 0;
         for &dim in order.iter().filter(|&&dim| self.shape[dim] != 1) {

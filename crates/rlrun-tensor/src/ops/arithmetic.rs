@@ -15,7 +15,10 @@ use super::elementwise::{Keep, Unary, each};
 pub(super) fn zip(f: Binary, a: &Tensor, b: &Tensor) -> Tensor {
     let op = name(f);
     ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
-    if a.layout.strides == b.layout.strides && a.dims() == b.dims() && a.layout.is_dense() {
+    if a.layout.shape == b.layout.shape
+        && a.layout.strides == b.layout.strides
+        && a.layout.is_dense()
+    {
         let (x, y) = (a.read_memory(), b.read_memory());
         let (x, y) = (Operand::Elements(&x), Operand::Elements(&y));
         return Tensor::build_as(a.layout, |out| kernels::binary(f, x, y, out));
@@ -73,7 +76,10 @@ fn operand<'a>(memory: &'a [f32], layout: &Layout, copy: &'a mut Scratch) -> Ope
 #[track_caller]
 fn zip_each(op: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
     ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
-    if a.layout.strides == b.layout.strides && a.dims() == b.dims() && a.layout.is_dense() {
+    if a.layout.shape == b.layout.shape
+        && a.layout.strides == b.layout.strides
+        && a.layout.is_dense()
+    {
         let (x, y) = (a.read_memory(), b.read_memory());
         return Tensor::build_as(a.layout, |out| {
             for ((out, &x), &y) in out.iter_mut().zip(x.iter()).zip(y.iter()) {
@@ -157,8 +163,8 @@ impl Tensor {
     /// If the shapes do not broadcast or a tensor is not `f32`.
     #[track_caller]
     pub fn add(&self, other: &Tensor) -> Tensor {
-        let (a, b) = (self.layout.shape, other.layout.shape);
         zip(Binary::Add, self, other).record("add", [self, other], |_| {
+            let (a, b) = (self.layout.shape, other.layout.shape);
             move |grad: &Tensor, node: &NodeRef| {
                 [
                     reduce(|| grad.clone(), node.needs(0), &a),
@@ -174,8 +180,8 @@ impl Tensor {
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn sub(&self, other: &Tensor) -> Tensor {
-        let (a, b) = (self.layout.shape, other.layout.shape);
         zip(Binary::Sub, self, other).record("sub", [self, other], |_| {
+            let (a, b) = (self.layout.shape, other.layout.shape);
             move |grad: &Tensor, node: &NodeRef| {
                 [reduce(|| grad.clone(), node.needs(0), &a), reduce(|| -grad, node.needs(1), &b)]
             }
@@ -188,8 +194,8 @@ impl Tensor {
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn mul(&self, other: &Tensor) -> Tensor {
-        let (a, b) = (self.layout.shape, other.layout.shape);
         zip(Binary::Mul, self, other).record("mul", [self, other], |saver| {
+            let (a, b) = (self.layout.shape, other.layout.shape);
             let x = saver.input_if(saver.needs(1), self);
             let y = saver.input_if(saver.needs(0), other);
             move |grad: &Tensor, node: &NodeRef| {
@@ -207,8 +213,8 @@ impl Tensor {
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn div(&self, other: &Tensor) -> Tensor {
-        let (a, b) = (self.layout.shape, other.layout.shape);
         zip(Binary::Div, self, other).record("div", [self, other], |saver| {
+            let (a, b) = (self.layout.shape, other.layout.shape);
             let x = saver.input_if(saver.needs(1), self);
             let y = saver.input(other);
             move |grad: &Tensor, node: &NodeRef| {
@@ -245,8 +251,8 @@ impl Tensor {
         value: Binary,
         wins: fn(f32, f32) -> bool,
     ) -> Tensor {
-        let (a, b) = (self.layout.shape, other.layout.shape);
         zip(value, self, other).record(op, [self, other], |saver| {
+            let (a, b) = (self.layout.shape, other.layout.shape);
             let (x, y) = (saver.input(self), saver.input(other));
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, y) = (x.get(node), y.get(node));

@@ -59,6 +59,9 @@ impl Tensor {
         let Unary { op, keep, forward, backward } = unary;
         ok(self.expect_f32(op));
         let value = self.map(forward);
+        if !Tensor::any_requires_grad(&[self]) {
+            return value;
+        }
         let result = value.clone();
         value.record(op, [self], |saver| {
             let kept = match keep {

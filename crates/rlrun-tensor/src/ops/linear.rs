@@ -186,6 +186,9 @@ fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, act: Activation) 
 
 #[track_caller]
 fn record<const N: usize>(value: Tensor, inputs: [&Tensor; N], act: Activation) -> Tensor {
+    if !Tensor::any_requires_grad(&inputs) {
+        return value;
+    }
     let [x, weight] = [inputs[0], inputs[1]];
     let result = value.clone();
     value.record("linear", inputs, |saver| {
