@@ -6,6 +6,7 @@ mod rescale_action;
 mod reward;
 mod sticky_actions;
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use crate::{EnvError, VecEnv};
@@ -16,7 +17,7 @@ pub use reward::TransformReward;
 pub use sticky_actions::StickyActions;
 
 /// Which wrappers are on; the run file's `[env.wrappers]`. All are off by default.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct WrapperConfig {
     /// Steps after which an episode is truncated, in place of the environment's own limit.

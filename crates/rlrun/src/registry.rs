@@ -1,7 +1,7 @@
 //! The two tables of what a run file can name: algorithms, and environments of your own.
 
 use rlrun_agents::{AgentConfig, DqnConfig, PpoConfig};
-use rlrun_env::{EnvError, VecEnv};
+use rlrun_env::{EnvError, VecEnv, WrapperConfig};
 use rlrun_envs::{ENVS, EnvEntry};
 
 use crate::run_file::{self, Parsed};
@@ -86,10 +86,16 @@ impl Environment {
         &self,
         n_envs: usize,
         args: &toml::Table,
+        wrappers: &WrapperConfig,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        match self.source {
-            Source::Own(make) => make(n_envs, args),
-            Source::Library(entry) => entry.make_vec(n_envs, args),
+        match (self.source, wrappers.max_episode_steps) {
+            (Source::Library(entry), _) => entry.make_wrapped(n_envs, args, wrappers),
+            (Source::Own(make), None) => wrappers.wrap(make(n_envs, args)?),
+            (Source::Own(_), Some(_)) => {
+                let reason = "`max_episode_steps` is for the library's environments; give yours \
+                              the limit in its spec";
+                Err(EnvError::Args { id: self.id.to_owned(), reason: reason.to_owned() })
+            }
         }
     }
 }

@@ -83,9 +83,10 @@ impl Run {
     /// `n_envs` environments of the run that step together.
     ///
     /// # Errors
-    /// [`ConfigError::Env`] if `env.args` do not fit.
+    /// [`ConfigError::Env`] if `env.args` or `env.wrappers` do not fit.
     pub fn make_envs(&self, n_envs: usize) -> Result<Box<dyn VecEnv>, ConfigError> {
-        Ok(self.environment.make_vec(n_envs, &self.parsed.env.args)?)
+        let EnvConfig { args, wrappers, .. } = &self.parsed.env;
+        Ok(self.environment.make_vec(n_envs, args, wrappers)?)
     }
 
     /// Environments to evaluate `episodes` episodes on.

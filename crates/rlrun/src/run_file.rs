@@ -2,6 +2,7 @@
 
 use documented::DocumentedFields;
 use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError};
+use rlrun_env::WrapperConfig;
 use rlrun_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Table};
@@ -60,6 +61,9 @@ pub struct EnvConfig {
     /// Arguments of the environment
     #[serde(default)]
     pub args: toml::Table,
+    /// Wrappers around the environment; all are off unless given
+    #[serde(default)]
+    pub wrappers: WrapperConfig,
 }
 
 fn default_seed() -> u64 {
@@ -109,6 +113,7 @@ pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigE
         id: "CartPole-v1".to_owned(),
         n_envs: default_n_envs(),
         args: toml::Table::new(),
+        wrappers: WrapperConfig::default(),
     };
     write(&RunConfig {
         algorithm: name.to_owned(),
@@ -129,6 +134,9 @@ fn write<C: AgentConfig>(config: &RunConfig<C>) -> Result<String, ConfigError> {
     let mut document: DocumentMut = plain.parse().expect("it was written just now");
     explain::<RunConfig<C>>(document.as_table_mut());
     explain_below::<EnvConfig>(&mut document, "env");
+    if let Some(wrappers) = document["env"]["wrappers"].as_table_mut() {
+        explain::<WrapperConfig>(wrappers);
+    }
     explain_below::<C>(&mut document, "agent");
     explain_below::<TrainConfig>(&mut document, "train");
     Ok(document.to_string())
