@@ -9,8 +9,9 @@ use crate::error::{TensorError, ok};
 use crate::layout::{Layout, gather};
 use crate::mode;
 use crate::pool::Scratch;
+use crate::read::f32s;
 use crate::storage::{Buffer, DType};
-use crate::tensor::{Tensor, f32s};
+use crate::tensor::Tensor;
 use crate::view::{ViewStep, move_retained, take_steps};
 
 impl Tensor {

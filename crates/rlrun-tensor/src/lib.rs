@@ -27,6 +27,7 @@ mod ops;
 mod parameter;
 mod phase;
 mod pool;
+mod read;
 mod storage;
 mod tensor;
 mod view;
@@ -40,13 +41,13 @@ pub use mode::{
     GradModeGuard, ThreadMode, enable_grad, inference_mode, is_grad_enabled,
     is_inference_mode_enabled, no_grad, set_grad_enabled,
 };
-pub use ops::{Activation, CellWeights, Reduction};
+pub use ops::{Activation, CellWeights, Reduction, ReshapeTo};
 pub use parameter::Parameter;
 pub use phase::{PhaseCounts, phase, phase_counts};
 pub use pool::Scratch;
 pub use storage::DType;
 pub use tensor::Tensor;
-pub use view::{ReshapeTo, ViewMadeIn};
+pub use view::ViewMadeIn;
 
 /// Runs the programs of the reference.
 #[cfg(doctest)]

@@ -5,7 +5,8 @@ use crate::error::{TensorError, ok};
 use crate::kernels::{self, Matrix, MatrixMut, Start};
 use crate::layout::{Dims, Layout, Shape, broadcast_shape};
 use crate::mode;
-use crate::tensor::{Tensor, f32s};
+use crate::read::f32s;
+use crate::tensor::Tensor;
 
 pub use crate::kernels::Activation;
 

@@ -1,10 +1,12 @@
 //! The operations, each with its backward rule beside it.
 
 mod arithmetic;
+mod assign;
 mod conv;
 mod copy;
 mod cross_entropy;
 mod elementwise;
+mod extreme;
 mod index;
 mod linear;
 mod loss;
@@ -12,8 +14,10 @@ mod norm;
 mod operators;
 mod recurrent;
 mod reduce;
+mod shape;
 mod softmax;
 
 pub use linear::Activation;
 pub use loss::Reduction;
 pub use recurrent::CellWeights;
+pub use shape::ReshapeTo;
