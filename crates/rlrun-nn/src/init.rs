@@ -5,11 +5,12 @@ use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rlrun_core::Rng;
 
-/// How a linear layer starts.
+/// How the weights of a linear or convolutional layer start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Init {
-    /// PyTorch's default for `Linear`: weight and bias uniform in ±1/√in.
+    /// PyTorch's default for `Linear` and `Conv2d`: weight and bias uniform in ±1/√in, where in
+    /// counts the inputs of one output.
     KaimingUniform,
     /// `gain` times a random (semi-)orthogonal weight, zero bias.
     Orthogonal {
@@ -37,6 +38,11 @@ impl Init {
 /// `len` draws from the uniform distribution on [-bound, bound).
 pub fn uniform(len: usize, bound: f32, rng: &mut Rng) -> Vec<f32> {
     (0..len).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect()
+}
+
+/// `len` draws from the standard normal distribution.
+pub fn normal(len: usize, rng: &mut Rng) -> Vec<f32> {
+    (0..len).map(|_| StandardNormal.sample(rng)).collect()
 }
 
 /// `gain` times a random matrix `[rows, columns]`, row-major, whose rows are orthonormal, or whose

@@ -3,11 +3,17 @@
 use rlrun_core::{State, StateError};
 use rlrun_tensor::{Parameter, Tensor, no_grad};
 
+use crate::Dropout;
+
 /// Something with named parameters. A module owns its parameters and lists them.
 pub trait Module {
     /// Calls `visit` with the path and the parameter, in a fixed order; paths are [`join`]ed to
     /// `prefix`.
     fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter));
+
+    /// Calls `visit` with the path and the layer for each [`Dropout`] within, in a fixed order. A
+    /// module that contains modules passes the call on to them; the others have none.
+    fn visit_dropout(&self, _prefix: &str, _visit: &mut dyn FnMut(&str, &Dropout)) {}
 
     /// Handles to all parameters, in the order of [`Module::visit_parameters`].
     fn parameters(&self) -> Vec<Parameter> {
@@ -47,6 +53,40 @@ pub trait Module {
         no_grad(|| loads.iter().for_each(|(_, parameter, source)| parameter.copy_(source)));
         Ok(())
     }
+
+    /// Starts or stops every [`Dropout`] within, which is off at first. The rule: a policy acts and
+    /// is evaluated with it off; learning turns it on for the forward passes of its loss and off
+    /// again after them.
+    fn set_training(&self, training: bool) {
+        self.visit_dropout("", &mut |_, layer| layer.switch(training));
+    }
+
+    /// The position of every random stream within, under the path of its layer. It is kept apart
+    /// from [`Module::state`], which holds what PyTorch's `state_dict` holds.
+    fn random_state(&self) -> State {
+        let mut state = State::new();
+        self.visit_dropout("", &mut |path, layer| {
+            for (name, value) in layer.rng().lock().state().0 {
+                state.insert(join(path, &name), value);
+            }
+        });
+        state
+    }
+
+    /// Continues every random stream within at the position in `state`.
+    ///
+    /// # Errors
+    /// [`StateError`] naming the first entry that is missing or does not fit.
+    fn load_random_state(&self, state: &State) -> Result<(), StateError> {
+        let mut outcome = Ok(());
+        self.visit_dropout("", &mut |path, layer| {
+            if outcome.is_ok() {
+                let stream = stream_at(state, path);
+                outcome = stream.and_then(|stream| layer.rng().lock().load_state(&stream));
+            }
+        });
+        outcome
+    }
 }
 
 /// The entry at `path`, if it has the shape of `parameter`.
@@ -57,6 +97,15 @@ fn fitting(state: &State, path: &str, parameter: &Parameter) -> Result<Tensor, S
         return Err(StateError::Shape { path: path.to_owned(), expected, found });
     }
     Ok(Tensor::from_slice(data, shape))
+}
+
+/// The state of the random stream of the layer at `path`.
+fn stream_at(state: &State, path: &str) -> Result<State, StateError> {
+    let mut stream = State::new();
+    for name in ["key", "position"] {
+        stream.insert_u64(name, state.u64(&join(path, name))?);
+    }
+    Ok(stream)
 }
 
 /// A module with one input and one output.
