@@ -98,7 +98,7 @@ pub struct GraphStats {
 
 /// How much graph is alive now, on all threads.
 ///
-/// ```standalone_crate
+/// ```rust,standalone_crate
 /// use rlrun_tensor::{Tensor, graph_stats};
 /// let w = Tensor::from_slice(&[2.0, 3.0], [2]).requires_grad_(true);
 /// let loss = (&w * &w).sum();
