@@ -59,3 +59,11 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guides/modes.md")]
 struct ModesGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/custom-environment.md")]
+struct CustomEnvironmentGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/custom-agent.md")]
+struct CustomAgentGuide;
