@@ -82,6 +82,8 @@ fn of_one() -> Vec<Case> {
         signed() => silu, silu_;
         signed() => gelu, gelu_;
         signed() => erf, erf_;
+        positive() => digamma, digamma_;
+        positive() => polygamma, polygamma_(1);
         signed() => softplus, softplus_;
         signed() => logsigmoid, logsigmoid_;
         signed() => clamp, clamp_(-0.9, 0.9);
@@ -104,6 +106,7 @@ fn of_two() -> Vec<Case> {
         case("maximum", &both(), |x| x[0].maximum(&x[1])),
         case("minimum", &both(), |x| x[0].minimum(&x[1])),
         case("pow_tensor", &steep(), |x| x[0].pow_tensor(&x[1])),
+        case("log_beta", &steep(), |x| x[0].log_beta(&x[1])),
         case("lerp", &both(), |x| x[0].lerp(&x[1], 0.3)),
         case("where_", &both(), |x| Tensor::where_(&mask(), &x[0], &x[1])),
         case("masked_fill", &[signed()], |x| x[0].masked_fill(&mask(), 2.0)),

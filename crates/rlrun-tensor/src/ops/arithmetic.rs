@@ -75,7 +75,12 @@ fn operand<'a>(memory: &'a [f32], layout: &Layout, copy: &'a mut Scratch) -> Ope
 
 /// `f` over two tensors, broadcast to a common shape.
 #[track_caller]
-fn zip_each(op: &'static str, a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
+pub(super) fn zip_each(
+    op: &'static str,
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(f32, f32) -> f32,
+) -> Tensor {
     ok(a.expect_f32(op).and_then(|()| b.expect_f32(op)));
     if a.layout.shape == b.layout.shape
         && a.layout.strides == b.layout.strides

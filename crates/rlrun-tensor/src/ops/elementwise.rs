@@ -7,6 +7,8 @@ use crate::mode;
 use crate::pool::Scratch;
 use crate::tensor::Tensor;
 
+use super::special::polygamma;
+
 /// What the derivative is written in.
 pub(super) enum Keep {
     /// Nothing: the derivative is constant.
@@ -231,6 +233,12 @@ unary! {
     erf, erf_, Input,
         each(|x| libm::erf(f64::from(x)) as f32),
         |x, grad| grad * (-(x * x)).exp() * std::f32::consts::FRAC_2_SQRT_PI;
+    /// ψ(x), the derivative of `ln Γ(x)`, for positive x; NaN elsewhere.
+    digamma, digamma_, Input, each(|x| polygamma(0, x)), |x, grad| grad * x.polygamma(1);
+    /// ψ⁽ⁿ⁾(x), derivative n = `order` of ψ(x), for positive x; NaN elsewhere.
+    polygamma, polygamma_(order: u32), Input,
+        each(move |x| polygamma(order, x)),
+        move |x, grad| grad * x.polygamma(order + 1);
     /// `ln(1 + e^x)`, without overflow.
     softplus, softplus_, Input, lift(kernels::Unary::Softplus), |x, grad| grad * x.sigmoid();
     /// `ln(sigmoid(x))`, without underflow.

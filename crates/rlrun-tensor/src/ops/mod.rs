@@ -16,6 +16,7 @@ mod recurrent;
 mod reduce;
 mod shape;
 mod softmax;
+mod special;
 
 pub use linear::Activation;
 pub use loss::Reduction;
