@@ -116,11 +116,6 @@ pub fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
     dispatch(Map { f, x: Operand::Elements(x), out });
 }
 
-/// x = f(x).
-pub fn unary_inplace(f: Unary, x: &mut [f32]) {
-    dispatch(Map { f, x: Operand::Output, out: x });
-}
-
 /// out = f(a, b) with broadcasting over a row-major `[m, n]` output.
 pub fn binary(f: Binary, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
     if out.is_empty() {
@@ -136,11 +131,6 @@ pub fn binary(f: Binary, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
         [None, None] => out.len(),
     };
     dispatch(Zip { f, a, b, n, out });
-}
-
-/// x = min(max(x, low), high), NaN kept.
-pub fn clamp_inplace(x: &mut [f32], low: f32, high: f32) {
-    dispatch(Clamp { x, low, high });
 }
 
 struct Map<'a> {
@@ -273,25 +263,6 @@ impl<'a, S: Simd> Source<'a, S> {
             Source::Output => s.load_head(out),
             Source::Number(x) => *x,
             Source::Memory(_, tail) => s.load_head(tail),
-        }
-    }
-}
-
-struct Clamp<'a> {
-    x: &'a mut [f32],
-    low: f32,
-    high: f32,
-}
-
-impl Kernel for Clamp<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (low, high) = (s.splat(self.low), s.splat(self.high));
-        for x in self.x.chunks_mut(LANES) {
-            // a NaN is the second operand, which the comparisons pass on
-            let v = s.min(high, s.max(low, s.load_any(x)));
-            s.store_any(v, x);
         }
     }
 }

@@ -16,12 +16,9 @@ mod simd;
 mod tests;
 mod threads;
 
-pub use elementwise::{Binary, Operand, Unary, binary, clamp_inplace, unary, unary_inplace};
+pub use elementwise::{Binary, Operand, Unary, binary, unary};
 pub use gemm::{Activation, Matrix, MatrixMut, Start, gemm};
-pub use optim::{AdamStep, RmspropStep, SgdStep, adam, axpy, lerp, rmsprop, sgd};
-pub use reduce::{
-    activation_backward, argmax, column_sums, dot, log_softmax, max, row_argmax, row_max, row_sums,
-    sum, sum_of_squares,
-};
+pub use optim::{AdamStep, adam, axpy, lerp};
+pub use reduce::{activation_backward, column_sums, log_softmax, sum, sum_of_squares};
 pub use simd::{Level, level};
 pub use threads::{num_threads, set_num_threads};

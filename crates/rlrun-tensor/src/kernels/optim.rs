@@ -46,48 +46,6 @@ pub fn adam(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamS
     dispatch(Update { rule: *step, x: [p, m, v], y: [g] });
 }
 
-/// What one step of stochastic gradient descent with momentum needs.
-#[derive(Clone, Copy, Debug)]
-pub struct SgdStep {
-    /// Learning rate.
-    pub learning_rate: f32,
-    /// Momentum μ; 0 leaves the buffer out of the step.
-    pub momentum: f32,
-    /// Factor on the gradient when it enters the buffer: 1 − dampening, or 1 on the first step.
-    pub gain: f32,
-    /// Whether to step along g + μ·b instead of b.
-    pub nesterov: bool,
-    /// Weight decay λ added to the gradient, λ·p.
-    pub weight_decay: f32,
-}
-
-/// One step of SGD with momentum buffer `b` (start it at zero): b = μb + gain·g, p −= lr·b.
-pub fn sgd(p: &mut [f32], g: &[f32], b: &mut [f32], step: &SgdStep) {
-    assert_eq!([g.len(), b.len()], [p.len(); 2], "sgd: lengths");
-    dispatch(Update { rule: *step, x: [p, b], y: [g] });
-}
-
-/// What one RMSprop step needs (PyTorch's form: ε outside the root, not centred).
-#[derive(Clone, Copy, Debug)]
-pub struct RmspropStep {
-    /// Learning rate.
-    pub learning_rate: f32,
-    /// Decay α of the mean square.
-    pub alpha: f32,
-    /// Added to the denominator.
-    pub eps: f32,
-    /// Momentum; 0 for none, then the buffer holds the last step.
-    pub momentum: f32,
-    /// Weight decay λ added to the gradient, λ·p.
-    pub weight_decay: f32,
-}
-
-/// One RMSprop step: v = αv + (1 − α)g², b = μb + g / (√v + ε), p −= lr·b.
-pub fn rmsprop(p: &mut [f32], g: &[f32], v: &mut [f32], b: &mut [f32], step: &RmspropStep) {
-    assert_eq!([g.len(), v.len(), b.len()], [p.len(); 3], "rmsprop: lengths");
-    dispatch(Update { rule: *step, x: [p, v, b], y: [g] });
-}
-
 /// x += weight·(target − x): moving averages of parameters (τ in SAC and TD3).
 pub fn lerp(x: &mut [f32], target: &[f32], weight: f32) {
     assert_eq!(target.len(), x.len(), "lerp: lengths");
@@ -163,29 +121,6 @@ impl Rule<3, 1> for AdamStep {
         let denominator = s.fma(s.sqrt(v), root_scale, s.splat(self.eps));
         let decayed = s.mul(s.splat(self.decay), p);
         [s.fnma(s.splat(self.step_size), s.div(m, denominator), decayed), m, v]
-    }
-}
-
-impl Rule<2, 1> for SgdStep {
-    #[inline(always)]
-    fn apply<S: Simd>(&self, s: S, [p, b]: [S::F; 2], [g]: [S::F; 1]) -> [S::F; 2] {
-        let momentum = s.splat(self.momentum);
-        let g = s.fma(s.splat(self.weight_decay), p, g);
-        let b = flush(s, s.fma(momentum, b, s.mul(s.splat(self.gain), g)));
-        let direction = if self.nesterov { s.fma(momentum, b, g) } else { b };
-        [s.fnma(s.splat(self.learning_rate), direction, p), b]
-    }
-}
-
-impl Rule<3, 1> for RmspropStep {
-    #[inline(always)]
-    fn apply<S: Simd>(&self, s: S, [p, v, b]: [S::F; 3], [g]: [S::F; 1]) -> [S::F; 3] {
-        let g = s.fma(s.splat(self.weight_decay), p, g);
-        let gain = s.mul(s.splat(1.0 - self.alpha), g);
-        let v = flush(s, s.fma(gain, g, s.mul(s.splat(self.alpha), v)));
-        let step = s.div(g, s.add(s.sqrt(v), s.splat(self.eps)));
-        let b = flush(s, s.fma(s.splat(self.momentum), b, step));
-        [s.fnma(s.splat(self.learning_rate), b, p), v, b]
     }
 }
 

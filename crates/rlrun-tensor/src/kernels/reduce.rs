@@ -22,44 +22,6 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
     dispatch(Fold { x, f: Term::Square })
 }
 
-/// Σ a·b.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len(), "dot: lengths");
-    dispatch(Fold { x: a, f: Term::Product(b) })
-}
-
-/// The largest element, NaN if there is one; −∞ for an empty slice.
-pub fn max(x: &[f32]) -> f32 {
-    dispatch(Max { x })
-}
-
-/// out\[i] = Σⱼ x\[i, j] for a row-major `[m, n]`.
-pub fn row_sums(x: &[f32], out: &mut [f32]) {
-    for (row, out) in rows(x, out.len()).zip(out) {
-        *out = sum(row);
-    }
-}
-
-/// out\[i] = maxⱼ x\[i, j], NaN if there is one.
-pub fn row_max(x: &[f32], out: &mut [f32]) {
-    for (row, out) in rows(x, out.len()).zip(out) {
-        *out = max(row);
-    }
-}
-
-/// out\[i] = the first j with the largest x\[i, j], or the first NaN.
-pub fn row_argmax(x: &[f32], out: &mut [usize]) {
-    for (row, out) in rows(x, out.len()).zip(out) {
-        *out = argmax(row);
-    }
-}
-
-/// The index of the first largest element, or of the first NaN; 0 for an empty slice.
-pub fn argmax(x: &[f32]) -> usize {
-    let largest = max(x);
-    x.iter().position(|v| *v == largest || v.is_nan()).unwrap_or(0)
-}
-
 /// out\[j] (+)= Σᵢ x\[i, j] for a row-major `[m, n]`: row after row if n ≥ 16, else row i
 /// joins rows i ± 16 first; `accumulate` adds to `out`.
 pub fn column_sums(x: &[f32], accumulate: bool, out: &mut [f32]) {
@@ -87,13 +49,6 @@ pub fn log_softmax(x: &[f32], n: usize, out: &mut [f32]) {
     dispatch(LogSoftmax { x, n, out });
 }
 
-/// The `m` equal rows of `x`.
-fn rows(x: &[f32], m: usize) -> std::slice::ChunksExact<'_, f32> {
-    let n = x.len().checked_div(m).unwrap_or(0);
-    assert_eq!(n * m, x.len(), "the number of rows must divide the length");
-    x.chunks_exact(n.max(1))
-}
-
 fn check_columns(x: &[f32], columns: &[f32]) {
     let fits = x.len().checked_rem(columns.len()).unwrap_or(x.len()) == 0;
     assert!(fits, "the number of columns must divide the length");
@@ -101,15 +56,14 @@ fn check_columns(x: &[f32], columns: &[f32]) {
 
 /// What a sum adds up.
 #[derive(Clone, Copy)]
-enum Term<'a> {
+enum Term {
     Value,
     Square,
-    Product(&'a [f32]),
 }
 
 struct Fold<'a> {
     x: &'a [f32],
-    f: Term<'a>,
+    f: Term,
 }
 
 impl Kernel for Fold<'_> {
@@ -119,7 +73,6 @@ impl Kernel for Fold<'_> {
         match self.f {
             Term::Value => sum_products(s, self.x, None),
             Term::Square => sum_products(s, self.x, Some(self.x)),
-            Term::Product(b) => sum_products(s, self.x, Some(b)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::autograd::NodeRef;
 use crate::error::ok;
-use crate::kernels::Binary;
+use crate::kernels::{self, Binary};
 use crate::tensor::Tensor;
 
 use super::arithmetic::{reduce, with_number};
@@ -36,9 +36,7 @@ impl Tensor {
             }
         });
         self.update_with("add_", other, |target, other| {
-            for (target, &other) in target.iter_mut().zip(other) {
-                *target += alpha * other;
-            }
+            kernels::axpy(alpha, other, target);
         });
         self.end_write(node);
     }
@@ -191,9 +189,7 @@ impl Tensor {
             }
         });
         self.update_with("lerp_", end, |target, end| {
-            for (target, &end) in target.iter_mut().zip(end) {
-                *target += weight * (end - *target);
-            }
+            kernels::lerp(target, end, weight);
         });
         self.end_write(node);
     }

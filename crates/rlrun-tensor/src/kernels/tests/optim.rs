@@ -32,54 +32,6 @@ fn adam_follows_its_formula() {
 }
 
 #[test]
-fn sgd_and_rmsprop_follow_their_formulas() {
-    let mut rng = rng(11);
-    for len in LENGTHS {
-        let (p0, g, b0) = (random(&mut rng, len), random(&mut rng, len), random(&mut rng, len));
-        let v0: Vec<f32> = random(&mut rng, len).iter().map(|v| v * v).collect();
-        for nesterov in [false, true] {
-            let step = SgdStep {
-                learning_rate: 0.1,
-                momentum: 0.9,
-                gain: 0.8,
-                nesterov,
-                weight_decay: 0.01,
-            };
-            let got = same_bits(|| {
-                let (mut p, mut b) = (p0.clone(), b0.clone());
-                sgd(&mut p, &g, &mut b, &step);
-                [p, b].concat()
-            });
-            for i in 0..len {
-                let grad = 0.01f32.mul_add(p0[i], g[i]);
-                let b = 0.9f32.mul_add(b0[i], 0.8 * grad);
-                let direction = if nesterov { 0.9f32.mul_add(b, grad) } else { b };
-                assert_eq!([got[i], got[len + i]], [(-0.1f32).mul_add(direction, p0[i]), b]);
-            }
-        }
-        let step = RmspropStep {
-            learning_rate: 0.1,
-            alpha: 0.99,
-            eps: 1e-3,
-            momentum: 0.5,
-            weight_decay: 0.01,
-        };
-        let got = same_bits(|| {
-            let (mut p, mut v, mut b) = (p0.clone(), v0.clone(), b0.clone());
-            rmsprop(&mut p, &g, &mut v, &mut b, &step);
-            [p, v, b].concat()
-        });
-        for i in 0..len {
-            let grad = 0.01f32.mul_add(p0[i], g[i]);
-            let v = ((1.0 - 0.99) * grad).mul_add(grad, 0.99 * v0[i]);
-            let b = 0.5f32.mul_add(b0[i], grad / (v.sqrt() + 1e-3));
-            let want = [(-0.1f32).mul_add(b, p0[i]), v, b];
-            assert_eq!([got[i], got[len + i], got[2 * len + i]], want);
-        }
-    }
-}
-
-#[test]
 fn lerp_and_axpy_are_one_fused_multiply_add() {
     let mut rng = rng(12);
     for len in LENGTHS {

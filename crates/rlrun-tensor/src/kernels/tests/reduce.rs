@@ -7,14 +7,10 @@ use crate::kernels::*;
 fn sums_agree_with_f64_at_every_length() {
     let mut rng = rng(5);
     for len in LENGTHS {
-        let (x, y) = (random(&mut rng, len), random(&mut rng, len));
-        let got = same_bits(|| vec![sum(&x), sum_of_squares(&x), dot(&x, &y)]);
+        let x = random(&mut rng, len);
+        let got = same_bits(|| vec![sum(&x), sum_of_squares(&x)]);
         let exact = |f: &dyn Fn(usize) -> f64| (0..len).map(f).sum::<f64>();
-        let want = [
-            exact(&|i| x[i].into()),
-            exact(&|i| f64::from(x[i]).powi(2)),
-            exact(&|i| f64::from(x[i]) * f64::from(y[i])),
-        ];
+        let want = [exact(&|i| x[i].into()), exact(&|i| f64::from(x[i]).powi(2))];
         for (got, want) in got.into_iter().zip(want) {
             assert!((f64::from(got) - want).abs() < 1e-6 * (len + 1) as f64, "{len}: {got} {want}");
         }
@@ -22,31 +18,7 @@ fn sums_agree_with_f64_at_every_length() {
 }
 
 #[test]
-fn maxima_take_the_first_of_equals_and_any_nan() {
-    assert_eq!(max(&[]), f32::NEG_INFINITY);
-    assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), 1);
-    assert_eq!(argmax(&[1.0, f32::NAN, 3.0, f32::NAN]), 1);
-    let mut rng = rng(6);
-    for len in LENGTHS {
-        let mut x = random(&mut rng, len);
-        let want = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        assert_eq!(same_bits(|| vec![max(&x)]), [want]);
-        for i in 0..len {
-            let before = std::mem::replace(&mut x[i], f32::NAN);
-            assert!(same_bits(|| vec![max(&x)])[0].is_nan());
-            assert_eq!(argmax(&x), i);
-            x[i] = before;
-        }
-    }
-    let x = [1.0, 5.0, 2.0, 7.0, 7.0, -1.0];
-    let (mut values, mut indices) = ([0.0; 2], [0; 2]);
-    row_max(&x, &mut values);
-    row_argmax(&x, &mut indices);
-    assert_eq!((values, indices), ([5.0, 7.0], [1, 0]));
-}
-
-#[test]
-fn row_and_column_sums_agree_with_loops() {
+fn column_sums_agree_with_loops() {
     let mut rng = rng(7);
     for [m, n] in [[0, 3], [1, 1], [5, 2], [33, 17], [9, 64], [4, 100], [130, 6]] {
         let x = random(&mut rng, m * n);
@@ -64,14 +36,6 @@ fn row_and_column_sums_agree_with_loops() {
                 _ => (0..m).fold(start[j], |sum, i| sum + x[i * n + j]),
             };
             assert_eq!(got, want);
-        }
-        let rows = same_bits(|| {
-            let mut out = vec![0.0; m];
-            row_sums(&x, &mut out);
-            out
-        });
-        for (i, got) in rows.into_iter().enumerate() {
-            assert_eq!(got, sum(&x[i * n..(i + 1) * n]));
         }
     }
 }
