@@ -2,9 +2,11 @@
 
 mod numpy_rng;
 mod rng;
+mod safetensors;
 mod state;
 mod ziggurat;
 
 pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
 pub use rng::{Purpose, Rng, rng_stream};
+pub use safetensors::SafetensorsError;
 pub use state::{State, StateError, Value};

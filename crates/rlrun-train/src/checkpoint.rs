@@ -9,7 +9,7 @@ use rlrun_core::State;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{CheckpointError, state_file};
+use crate::CheckpointError;
 
 /// Number of the folder layout; another number is refused.
 const FORMAT: u32 = 1;
@@ -85,7 +85,7 @@ impl Checkpoint {
         for (name, state) in self.parts() {
             let path = folder.join(name);
             let invalid = |source| CheckpointError::Tensors { path: path.clone(), source };
-            let bytes = state_file::to_bytes(state).map_err(invalid)?;
+            let bytes = state.to_safetensors().map_err(invalid)?;
             sha256.insert(name.to_owned(), hash(&bytes));
             write_synced(&path, &bytes)?;
         }
@@ -110,7 +110,8 @@ impl Checkpoint {
             if found != expected {
                 return Err(CheckpointError::Hash { path, expected, found });
             }
-            state_file::from_bytes(&bytes, &path)
+            State::from_safetensors(&bytes)
+                .map_err(|source| CheckpointError::Tensors { path, source })
         };
         Ok(Checkpoint {
             agent: part("agent.safetensors")?,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rlrun_agents::AgentError;
-use rlrun_core::StateError;
+use rlrun_core::{SafetensorsError, StateError};
 use rlrun_env::EnvError;
 use rlrun_tensor::Site;
 use thiserror::Error;
@@ -148,24 +148,12 @@ pub enum CheckpointError {
         version: String,
     },
     /// A file of numbers cannot be read.
-    #[error("checkpoint file `{}` is not valid safetensors", path.display())]
+    #[error("checkpoint file `{}` holds no saved state", path.display())]
     Tensors {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: safetensors::SafeTensorError,
-    },
-    /// A file of numbers holds something that no agent saves.
-    #[error("checkpoint file `{}`: `{name}` has the type {dtype}, expected {expected}", path.display())]
-    Dtype {
-        /// The file.
-        path: PathBuf,
-        /// The entry.
-        name: String,
-        /// Its type.
-        dtype: String,
-        /// The types that are read.
-        expected: &'static str,
+        source: SafetensorsError,
     },
     /// The checkpoint belongs to another environment.
     #[error(

@@ -12,7 +12,6 @@ pub mod logger;
 mod mode_trace;
 mod run_dir;
 mod seeds;
-mod state_file;
 mod statistics;
 mod trainer;
 

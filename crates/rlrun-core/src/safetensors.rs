@@ -1,13 +1,29 @@
 //! Saved state as safetensors bytes and back. Nothing in such a file is ever executed.
 
 use std::borrow::Cow;
-use std::path::Path;
 
-use rlrun_core::{State, Value};
 use safetensors::tensor::{Dtype, TensorView, View};
 use safetensors::{SafeTensorError, SafeTensors};
+use thiserror::Error;
 
-use crate::CheckpointError;
+use crate::{State, Value};
+
+/// Why bytes hold no [`State`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SafetensorsError {
+    /// The bytes are cut, damaged or of another format.
+    #[error("not valid safetensors")]
+    Format(#[from] SafeTensorError),
+    /// A tensor holds another kind of number.
+    #[error("`{name}` has the type {dtype}, expected F32, F64, U64 or U8")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+}
 
 /// A value as a tensor in a file; numbers are stored little-endian.
 struct Entry<'a>(&'a Value, Vec<usize>);
@@ -40,34 +56,40 @@ impl View for Entry<'_> {
     }
 }
 
-/// `state` as the bytes of a safetensors file; equal states give equal bytes.
-pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>, SafeTensorError> {
-    let entries = state.0.iter().map(|(name, value)| {
-        let shape = match value {
-            Value::F32 { shape, .. } => shape.clone(),
-            Value::F64(data) => vec![data.len()],
-            Value::U64(data) => vec![data.len()],
-            Value::U8(data) => vec![data.len()],
-        };
-        (name, Entry(value, shape))
-    });
-    safetensors::serialize(entries, None)
-}
-
-/// The state in the bytes of the safetensors file `path`.
-pub(crate) fn from_bytes(bytes: &[u8], path: &Path) -> Result<State, CheckpointError> {
-    let invalid = |source| CheckpointError::Tensors { path: path.to_owned(), source };
-    let mut state = State::new();
-    for (name, tensor) in SafeTensors::deserialize(bytes).map_err(invalid)?.iter() {
-        let value = value(&tensor).ok_or_else(|| CheckpointError::Dtype {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            dtype: format!("{:?}", tensor.dtype()),
-            expected: "F32, F64, U64 or U8",
-        })?;
-        state.insert(name, value);
+impl State {
+    /// The bytes of a safetensors file; equal states give equal bytes.
+    ///
+    /// # Errors
+    /// [`SafetensorsError::Format`] if an `f32` entry has another number of elements than its shape
+    /// says.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, SafetensorsError> {
+        let entries = self.0.iter().map(|(name, value)| {
+            let shape = match value {
+                Value::F32 { shape, .. } => shape.clone(),
+                Value::F64(data) => vec![data.len()],
+                Value::U64(data) => vec![data.len()],
+                Value::U8(data) => vec![data.len()],
+            };
+            (name, Entry(value, shape))
+        });
+        Ok(safetensors::serialize(entries, None)?)
     }
-    Ok(state)
+
+    /// The state in the bytes of a safetensors file, such as a `state_dict` saved by PyTorch.
+    ///
+    /// # Errors
+    /// [`SafetensorsError`] if the bytes are not such a file or hold another type of number.
+    pub fn from_safetensors(bytes: &[u8]) -> Result<State, SafetensorsError> {
+        let mut state = State::new();
+        for (name, tensor) in SafeTensors::deserialize(bytes)?.iter() {
+            let value = value(&tensor).ok_or_else(|| SafetensorsError::Dtype {
+                name: name.to_owned(),
+                dtype: format!("{:?}", tensor.dtype()),
+            })?;
+            state.insert(name, value);
+        }
+        Ok(state)
+    }
 }
 
 fn value(tensor: &TensorView<'_>) -> Option<Value> {
@@ -104,18 +126,18 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_comes_back_bit_for_bit() {
-        let bytes = to_bytes(&sample()).unwrap();
-        let restored = from_bytes(&bytes, Path::new("x")).unwrap();
-        assert_eq!(to_bytes(&restored).unwrap(), bytes);
+        let bytes = sample().to_safetensors().unwrap();
+        let restored = State::from_safetensors(&bytes).unwrap();
+        assert_eq!(restored.to_safetensors().unwrap(), bytes);
         assert_eq!(format!("{restored:?}"), format!("{:?}", sample()));
     }
 
     #[test]
-    fn a_cut_file_is_an_error_that_names_it() {
-        let bytes = to_bytes(&sample()).unwrap();
+    fn cut_bytes_are_an_error() {
+        let bytes = sample().to_safetensors().unwrap();
         for length in [0, 7, 8, 40, bytes.len() - 1] {
-            let error = from_bytes(&bytes[..length], Path::new("a.safetensors")).unwrap_err();
-            assert!(error.to_string().contains("`a.safetensors` is not valid"), "{error}");
+            let error = State::from_safetensors(&bytes[..length]).unwrap_err();
+            assert!(matches!(error, SafetensorsError::Format(_)), "{error}");
         }
     }
 
@@ -123,10 +145,7 @@ mod tests {
     fn a_foreign_type_is_named() {
         let view = TensorView::new(Dtype::BF16, vec![1], &[0, 0]).unwrap();
         let bytes = safetensors::serialize([("w", view)], None).unwrap();
-        let error = from_bytes(&bytes, Path::new("a")).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "checkpoint file `a`: `w` has the type BF16, expected F32, F64, U64 or U8"
-        );
+        let error = State::from_safetensors(&bytes).unwrap_err().to_string();
+        assert_eq!(error, "`w` has the type BF16, expected F32, F64, U64 or U8");
     }
 }
