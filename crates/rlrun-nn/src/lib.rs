@@ -1,4 +1,29 @@
 //! Layers, initialisers and optimizers, with PyTorch's formulas, defaults and parameter names.
+//!
+//! A [`Module`] lists its parameters by name, and [`Module::state`] is PyTorch's `state_dict`: a file
+//! saved there with `safetensors.torch.save_file` loads here into the same layers.
+//!
+//! ```
+//! use rlrun_core::{Purpose, State, rng_stream};
+//! use rlrun_nn::{Activation, Dropout, Init, Layer, Linear, Module, Sequential};
+//! use rlrun_tensor::Tensor;
+//! let rng = &mut rng_stream(0, Purpose::Weights, 0);
+//! let network = Sequential::new(vec![
+//!     Box::new(Linear::new(4, 64, Init::KaimingUniform, rng)),
+//!     Box::new(Activation::Relu),
+//!     Box::new(Dropout::new(0.1, rng_stream(0, Purpose::Layers, 0))),
+//!     Box::new(Linear::new(64, 2, Init::KaimingUniform, rng)),
+//! ]);
+//! let bytes = network.state().to_safetensors()?; // or std::fs::read("network.safetensors")
+//! network.load_state(&State::from_safetensors(&bytes)?)?;
+//!
+//! let input = Tensor::zeros([8, 4]);
+//! network.set_training(true); // dropout for the loss ...
+//! network.forward(&input).sum().backward();
+//! network.set_training(false); // ... and none for acting and evaluating
+//! assert_eq!(network.forward(&input).dims(), [8, 2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod activation;
 mod cell;

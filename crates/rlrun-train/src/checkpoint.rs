@@ -264,6 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hashed_file_that_holds_no_state_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = sample(1).save(dir.path()).unwrap();
+        let path = folder.join("agent.safetensors");
+        let manifest = fs::read_to_string(folder.join(MANIFEST)).unwrap();
+        let (before, cut) = (fs::read(&path).unwrap(), b"cut");
+        let resigned = manifest.replace(&hash(&before), &hash(cut));
+        fs::write(&path, cut).unwrap();
+        fs::write(folder.join(MANIFEST), resigned).unwrap();
+        let message = Checkpoint::load(&folder).unwrap_err().to_string();
+        assert!(message.contains("agent.safetensors` holds no saved state"), "{message}");
+    }
+
+    #[test]
     fn a_later_format_names_the_version_to_use() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(MANIFEST), "format = 2\nversion = \"9.0.0\"\nnew = 1\n").unwrap();
