@@ -61,9 +61,7 @@ impl ActorCritic {
         let output = self.actor.forward(obs);
         match &self.gaussian {
             None => Distribution::Categorical { logits: output },
-            Some((_, log_std)) => {
-                Distribution::DiagGaussian { mean: output, log_std: Tensor::clone(log_std) }
-            }
+            Some((_, log_std)) => Distribution::DiagGaussian { mean: output, std: log_std.exp() },
         }
     }
 

@@ -57,7 +57,7 @@ fn check(row: &Value) -> Result<(), String> {
     let value = tensor(&row["value"]);
     let value = if single { value.unsqueeze(-1) } else { value };
     if kind == "TanhNormal" {
-        let policy = TanhNormal { mean: params.get("mean"), log_std: params.get("std").log() };
+        let policy = TanhNormal { mean: params.get("mean"), std: params.get("std") };
         squashes(row)?;
         return compare(row, "log_prob", &policy.log_prob(&value), &params);
     }
@@ -82,7 +82,7 @@ fn distribution(kind: &str, params: &Params, single: bool) -> Result<Distributio
         "Categorical" => Distribution::Categorical { logits: param("logits") },
         "CategoricalProbs" => Distribution::CategoricalProbs { probs: param("probs") },
         "Normal" | "DiagNormal" => {
-            Distribution::DiagGaussian { mean: param("mean"), log_std: param("std").log() }
+            Distribution::DiagGaussian { mean: param("mean"), std: param("std") }
         }
         "Bernoulli" => Distribution::Bernoulli { logits: param("logits") },
         "Beta" => Distribution::Beta { alpha: param("alpha"), beta: param("beta") },
@@ -102,7 +102,7 @@ fn compare(row: &Value, what: &str, found: &Tensor, params: &Params) -> Result<(
     close(&found.to_vec(), &row[what]["data"], &row[format!("{what}_f64")], what)?;
     let (grads, exact) = (&row[format!("{what}_grads")], &row[format!("{what}_grads_f64")]);
     let leaves: Vec<&Tensor> = params.0.iter().map(|(_, leaf)| leaf).collect();
-    // Quantities share the part of the graph that makes their parameters.
+    // Quantities may share the part of the graph that makes their parameters.
     let options = Backward { retain_graph: true, ..Backward::default() };
     let found = found.sum().grad_of(&leaves, options);
     for ((name, _), grad) in params.0.iter().zip(found) {

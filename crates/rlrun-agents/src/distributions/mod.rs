@@ -34,8 +34,8 @@ pub enum Distribution {
     DiagGaussian {
         /// μ, `[B, dim]`.
         mean: Tensor,
-        /// log σ, `[B, dim]` or the same for every row, `[dim]`.
-        log_std: Tensor,
+        /// σ, `[B, dim]` or the same for every row, `[dim]`.
+        std: Tensor,
     },
     /// Flags, each 1 with probability sigmoid(logit): for `MultiBinary` spaces.
     Bernoulli {
@@ -61,7 +61,7 @@ impl Distribution {
         match self {
             Categorical { logits } => write_choices(logits, choose, actions),
             CategoricalProbs { probs } => write_choices(&probs.log(), choose, actions),
-            DiagGaussian { mean, log_std } => normal::sample(mean, log_std, rng, actions),
+            DiagGaussian { mean, std } => normal::sample(mean, std, rng, actions),
             Bernoulli { logits } => {
                 write_flags(&logits.sigmoid(), actions, |p| rng.random::<f32>() < p);
             }
@@ -89,8 +89,8 @@ impl Distribution {
         match self {
             Categorical { logits } => of_choice(logits.log_softmax(-1)),
             CategoricalProbs { .. } => of_choice(self.choices().1),
-            DiagGaussian { mean, log_std } => {
-                normal::log_density(mean, log_std, actions).sum_dim(-1, false)
+            DiagGaussian { mean, std } => {
+                normal::log_density(mean, std, actions).sum_dim(-1, false)
             }
             // log sigmoid(x) of a set flag, log sigmoid(-x) of one that is not.
             Bernoulli { logits } => -(logits * (1.0 - actions * 2.0)).softplus().sum_dim(-1, false),
@@ -106,9 +106,9 @@ impl Distribution {
                 // 0 · f32::MIN = 0 is the limit of π log π that 0 · -∞ = NaN misses.
                 -(probs * log_probs.clamp_min(f32::MIN)).sum_dim(-1, false)
             }
-            DiagGaussian { mean, log_std } => {
+            DiagGaussian { mean, std } => {
                 let rows = &mean.dims()[..mean.ndim() - 1];
-                normal::entropy(log_std).sum_dim(-1, false).expand(rows)
+                normal::entropy(std).sum_dim(-1, false).expand(rows)
             }
             Bernoulli { logits } => {
                 // The same for x and -x; |x| keeps the digits where a flag is nearly certain.
@@ -127,8 +127,8 @@ impl Distribution {
     /// If the distributions are of different kinds.
     pub fn kl_divergence(&self, other: &Distribution) -> Tensor {
         let divergence = match (self, other) {
-            (DiagGaussian { mean, log_std }, DiagGaussian { mean: m, log_std: s }) => {
-                normal::kl_divergence((mean, log_std), (m, s))
+            (DiagGaussian { mean, std }, DiagGaussian { mean: m, std: s }) => {
+                normal::kl_divergence((mean, std), (m, s))
             }
             (Bernoulli { logits: p }, Bernoulli { logits: q }) => {
                 let (set, other_set) = (p.sigmoid(), q.sigmoid());
@@ -208,8 +208,8 @@ mod tests {
     #[test]
     fn diag_gaussian_follows_its_formulas() {
         let mean = Tensor::from_slice(&[0.0, 1.0], [1, 2]);
-        let log_std = Tensor::from_slice(&[0.0, 2.0_f32.ln()], [2]);
-        let policy = Distribution::DiagGaussian { mean, log_std };
+        let std = Tensor::from_slice(&[1.0, 2.0], [2]);
+        let policy = Distribution::DiagGaussian { mean, std };
         // Deviations 1 and 2: one σ off in each component.
         let actions = Actions::Continuous { values: vec![1.0, 3.0], dim: 2 };
         let normal = 0.5 * (2.0 * PI).ln();
@@ -232,8 +232,8 @@ mod tests {
         assert!((share - 0.75).abs() < 0.03, "share {share}");
 
         let mean = Tensor::full([4000, 1], 5.0);
-        let log_std = Tensor::full([1], 0.5_f32.ln());
-        Distribution::DiagGaussian { mean, log_std }.sample(&mut rng, &mut actions);
+        let std = Tensor::full([1], 0.5);
+        Distribution::DiagGaussian { mean, std }.sample(&mut rng, &mut actions);
         let Actions::Continuous { values, dim: 1 } = &actions else { panic!("{actions:?}") };
         let mean = values.iter().sum::<f32>() / 4000.0;
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 4000.0;
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn squashed_normals_have_the_density_of_their_actions() {
         let mean = Tensor::from_slice(&[0.3], [1, 1]);
-        let policy = TanhNormal { mean, log_std: Tensor::from_slice(&[-0.2], [1]) };
+        let policy = TanhNormal { mean, std: Tensor::from_slice(&[0.8], [1]) };
         // The density of tanh u, integrated over its interval by the trapezoid rule, is 1.
         let step = 1e-3_f32;
         let inside: Vec<f32> = (1..2000).map(|i| -1.0 + i as f32 * step).collect();
