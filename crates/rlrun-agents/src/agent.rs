@@ -124,6 +124,16 @@ pub enum AgentError {
         /// What was expected and what to do.
         rule: String,
     },
+    /// A setting of the normalisation breaks a rule.
+    #[error("`normalize.{field}` is `{value}`: {rule}")]
+    Normalize {
+        /// Key in the `[normalize]` table.
+        field: &'static str,
+        /// Value that was given.
+        value: f64,
+        /// What was expected.
+        rule: &'static str,
+    },
     /// The algorithm does not fit the action space.
     #[error("`{algorithm}` cannot act in `{env}`, whose actions are {found}: it needs {needed}")]
     ActionSpace {

@@ -21,8 +21,10 @@ struct Cli {
 enum Command {
     Train(commands::train::Args),
     Eval(commands::eval::Args),
+    Watch(commands::watch::Args),
     List(commands::list::Args),
     Config(commands::config::Args),
+    CheckEnv(commands::check_env::Args),
     Bench(commands::bench::Args),
 }
 
@@ -30,8 +32,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Watch(args) => commands::watch::run(&args),
         Command::List(args) => commands::list::run(&args),
         Command::Config(args) => commands::config::run(&args),
+        Command::CheckEnv(args) => commands::check_env::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
     };
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)

@@ -191,7 +191,6 @@ fn one_thread_and_two_give_the_same_agent() {
 #[test]
 fn list_and_config_show_what_a_run_file_can_say() {
     let place = Place::new();
-    assert!(place.call(&["list", "envs"]).stdout.contains("CartPole-v1"));
     assert!(place.call(&["list", "algorithms"]).stdout.contains("ppo"));
     let outcome = place.call(&["config", "ppo"]);
     fs::write(place.path("run.toml"), &outcome.stdout).unwrap();
@@ -199,6 +198,124 @@ fn list_and_config_show_what_a_run_file_can_say() {
     let small = ["--set", "train.n_eval_episodes=0"];
     assert_eq!(place.call(&[&args[..], &small].concat()).code, 0);
     place.call(&["config", "nothing"]).failed_with(2, &["nothing", "possible values: dqn, ppo"]);
+}
+
+#[test]
+fn list_envs_shows_spaces_limit_and_threshold_of_each() {
+    let table = Place::new().call(&["list", "envs"]).stdout;
+    let rows: Vec<Vec<&str>> =
+        table.lines().map(|line| line.splitn(5, "  ").map(str::trim).collect()).collect();
+    assert_eq!(table.lines().count(), 7, "{table}");
+    assert!(rows[0][0].starts_with("id"), "{table}");
+    let row = |id: &str| {
+        let line = table.lines().find(|line| line.starts_with(id)).unwrap();
+        line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("CartPole-v1"), "CartPole-v1 Discrete(2) 500 475");
+    assert_eq!(row("Pendulum-v1"), "Pendulum-v1 Box(-2, 2) 200");
+    assert!(table.contains("Box([-1.0, -1.0, -8.0], [1.0, 1.0, 8.0])"), "{table}");
+}
+
+#[test]
+fn list_envs_with_an_id_shows_its_page() {
+    let place = Place::new();
+    let page = place.call(&["list", "envs", "Pendulum-v1"]).stdout;
+    for part in ["# Pendulum", "| `g` | 10.0 |", "| actions | `Box(-2, 2)` |", "rad/s"] {
+        assert!(page.contains(part), "no {part} in:\n{page}");
+    }
+    assert!(!page.contains("images/"), "{page}");
+    let parts = ["there is no environment `pendulum`", "nearest names: `Pendulum-v1`"];
+    place.call(&["list", "envs", "pendulum"]).failed_with(2, &parts);
+}
+
+#[test]
+fn watch_writes_pictures_without_a_display() {
+    let place = Place::trained();
+    for (args, name) in [
+        (&["--env", "Acrobot-v1", "--random", "--png"][..], "random.png"),
+        (&["--checkpoint", "runs/a", "--png"], "trained.png"),
+        (&["--checkpoint", "runs/a", "--episodes", "2", "--gif"], "trained.gif"),
+    ] {
+        let outcome = place.call(&[&["watch"], args, &[name]].concat());
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert!(outcome.stdout.starts_with("episode 1: return "), "{}", outcome.stdout);
+        let bytes = fs::read(place.path(name)).unwrap();
+        let magic: &[u8] = if name.ends_with("png") { b"\x89PNG\r\n" } else { b"GIF89a" };
+        assert!(bytes.starts_with(magic) && bytes.len() > 1000, "{name}: {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn watch_draws_each_step_and_sums_up_each_episode() {
+    let place = Place::new();
+    let args = ["watch", "--env", "CartPole-v1", "--random", "--episodes", "2", "--seed"];
+    let of_seed = |seed| place.call(&[&args[..], &[seed]].concat()).stdout;
+    let (text, same, other) = (of_seed("7"), of_seed("7"), of_seed("8"));
+    assert_eq!(text, same);
+    assert_ne!(text, other);
+    let ends: Vec<&str> = text.lines().filter(|line| line.starts_with("episode ")).collect();
+    let steps = |line: &str| line.rsplit(' ').nth(1).unwrap().parse::<usize>().unwrap();
+    assert!(ends[1].starts_with("episode 2: return "), "{ends:?}");
+    let pictures = text.lines().filter(|line| line.contains('▀')).count();
+    let lines_each = pictures / (steps(ends[0]) + steps(ends[1]));
+    assert!((20..=30).contains(&lines_each), "{lines_each} lines for each picture");
+}
+
+#[test]
+fn watch_plays_the_episode_that_eval_reports() {
+    let place = Place::trained();
+    let args = ["eval", "--checkpoint", "runs/a", "--episodes", "1", "--json"];
+    let object: serde_json::Value = serde_json::from_str(&place.call(&args).stdout).unwrap();
+    let outcome = place.call(&["watch", "--checkpoint", "runs/a", "--png", "a.png"]);
+    let expected = format!("episode 1: return {:.2} in", object["returns"][0].as_f64().unwrap());
+    assert!(outcome.stdout.contains(&expected), "{}, not {expected}", outcome.stdout);
+}
+
+#[test]
+fn watch_says_what_it_needs() {
+    let place = Place::new();
+    place.call(&["watch"]).failed_with(2, &["--checkpoint"]);
+    place.call(&["watch", "--env", "CartPole-v1"]).failed_with(2, &["--random"]);
+    let parts = ["there is no environment `Cart`", "nearest names"];
+    place.call(&["watch", "--env", "Cart", "--random"]).failed_with(2, &parts);
+    place.call(&["watch", "--checkpoint", "no"]).failed_with(2, &["`no` holds no checkpoint"]);
+    let args = ["watch", "--env", "CartPole-v1", "--random", "--png", "no/such/folder.png"];
+    place.call(&args).failed_with(1, &["cannot write `no/such/folder.png`"]);
+}
+
+#[test]
+fn check_env_reports_on_every_environment() {
+    let place = Place::new();
+    for line in place.call(&["list", "envs"]).stdout.lines().skip(1) {
+        let id = line.split(' ').next().unwrap();
+        let outcome = place.call(&["check-env", id]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert_eq!(outcome.stdout, format!("`{id}` keeps every promise (1000 steps)\n"));
+    }
+    let parts = ["there is no environment `CartPole`", "nearest names: `CartPole-v0`"];
+    place.call(&["check-env", "CartPole"]).failed_with(2, &parts);
+}
+
+#[test]
+fn arguments_and_wrappers_that_cannot_be_are_refused() {
+    let place = Place::new();
+    let with = |table: &str| RUN_FILE.replace("[agent]", &format!("{table}\n[agent]"));
+    let refused = |table: &str, parts: &[&str]| {
+        fs::write(place.path("run.toml"), with(table)).unwrap();
+        place.refuses(&[], parts);
+    };
+    refused("[env.args]\ngravty = 1.0", &["arguments of `CartPole-v1`", "unknown field `gravty`"]);
+    refused("[env.args]\ngravity = \"low\"", &["arguments of `CartPole-v1`", "expected f64"]);
+    let parts = ["unknown field `frame_stak`", "did you mean `frame_stack`?"];
+    refused("[env.wrappers]\nframe_stak = 4", &parts);
+    refused("[env.wrappers]\nmax_episode_steps = 0", &["leaves no step to take"]);
+    refused("[env.wrappers]\nsticky_actions = 1.5", &["`CartPole-v1`", "sticky_actions", "1.5"]);
+    refused("[env.wrappers]\nrescale_action = true", &["`CartPole-v1`", "Discrete(2)"]);
+    refused("[normalize]\nobs = true\ngamma = 1.5", &["`normalize.gamma` is `1.5`: must be"]);
+    place.with("n_envs = 2", "n_envs = 2\nframe_stack = 4");
+    place.refuses(&[], &["`frame_stack` belongs in `[env.wrappers]`"]);
+    place.with("seed = 1", "seed = 99999999999999999999").refuses(&[], &["line 2", "seed = 9999"]);
+    place.with("seed = 1", "seed = -1").refuses(&[], &["line 2", "expected u64"]);
 }
 
 #[test]

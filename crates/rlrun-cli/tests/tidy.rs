@@ -141,7 +141,7 @@ fn documented_defaults(section: &str) -> Vec<(String, String)> {
 fn the_page_of_the_run_file_lists_every_shared_key_with_its_default() {
     let file: DocumentMut = ALGORITHMS[0].default_run_file().unwrap().parse().unwrap();
     let page = read("docs/reference/run-file.md");
-    for table in ["env", "train"] {
+    for table in ["env", "normalize", "train"] {
         let heading = format!("## `[{table}]`");
         let section =
             page.split("\n## ").find(|part| heading.ends_with(part.lines().next().unwrap()));
@@ -149,7 +149,7 @@ fn the_page_of_the_run_file_lists_every_shared_key_with_its_default() {
         let keys: Vec<&str> = file[table].as_table().unwrap().iter().map(|(key, _)| key).collect();
         assert_eq!(documented.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), keys);
         for (key, default) in
-            documented.iter().filter(|(_, default)| default.parse::<u64>().is_ok())
+            documented.iter().filter(|(_, default)| default.parse::<f64>().is_ok())
         {
             assert_eq!(
                 &file[table][key.as_str()].to_string().trim().to_owned(),

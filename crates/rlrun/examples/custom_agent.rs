@@ -24,19 +24,30 @@ impl Policy for Linear {
         *actions = Actions::Discrete(scores.iter().map(|&s| usize::from(s > 0.0)).collect());
     }
 }
-#[rustfmt::skip]
-struct HillClimbing { config: HillClimbingConfig, best: (Linear, f64), trial: Linear, rng: Rng }
-#[rustfmt::skip]
+struct HillClimbing {
+    config: HillClimbingConfig,
+    best: (Linear, f64),
+    trial: Linear,
+    rng: Rng,
+}
 impl Agent for HillClimbing {
-    fn act(&mut self, obs: &Tensor, actions: &mut Actions) { self.trial.act(obs, None, actions) }
+    fn act(&mut self, obs: &Tensor, actions: &mut Actions) {
+        self.trial.act(obs, None, actions)
+    }
     fn observe(&mut self, transition: &Transition<'_>) {
         let Some(episode) = transition.step.finished.first() else { return };
-        if episode.reward >= self.best.1 { self.best = (self.trial, episode.reward) }
+        if episode.reward >= self.best.1 {
+            self.best = (self.trial, episode.reward)
+        }
         let noise = self.config.noise;
         self.trial = Linear(self.best.0.0.map(|w| w + noise * self.rng.random_range(-1.0..1.0)));
     }
-    fn update(&mut self) -> Result<Option<Metrics>, AgentError> { Ok(None) }
-    fn policy(&self) -> &dyn Policy { &self.best.0 }
+    fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
+        Ok(None)
+    }
+    fn policy(&self) -> &dyn Policy {
+        &self.best.0
+    }
     fn state(&self) -> State {
         let mut state = self.rng.state();
         state.insert_f32("best", &[4], &self.best.0.0);

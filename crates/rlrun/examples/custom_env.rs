@@ -5,7 +5,7 @@ use rlrun::prelude::*;
 #[derive(Clone)]
 struct Corridor {
     spec: EnvSpec,
-    position: f32,
+    position: f32, // NaN before the first reset
 }
 impl Corridor {
     const END: f32 = 8.0;
@@ -18,7 +18,7 @@ impl Corridor {
             max_episode_steps: Some(30),
             reward_threshold: Some(0.9),
         };
-        Corridor { spec, position: 0.0 }
+        Corridor { spec, position: f32::NAN }
     }
 }
 impl Env for Corridor {
@@ -29,6 +29,10 @@ impl Env for Corridor {
         (self.position, obs[0]) = (0.0, 0.0);
     }
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
+        self.spec.check_action(action)?;
+        if self.position.is_nan() {
+            return Err(EnvError::StepBeforeReset { id: self.spec.id.clone() });
+        }
         let change = if action == Action::Discrete(1) { 1.0 } else { -1.0 };
         self.position = (self.position + change).max(0.0);
         obs[0] = self.position;
@@ -49,6 +53,7 @@ const RUN_FILE: &str = "algorithm = 'ppo'\nenv = { id = 'Corridor-v0', n_envs = 
 agent = { n_steps = 64, ent_coef = 0.01 }\ntrain.total_timesteps = 20_480";
 
 fn main() -> Result<(), ConfigError> {
+    println!("{}", check_env(Corridor::new));
     let corridor = Environment::new("Corridor-v0", |n_envs, _args| {
         Ok(Box::new(SyncVecEnv::new(vec![Corridor::new(); n_envs])?))
     });

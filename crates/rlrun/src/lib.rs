@@ -23,6 +23,7 @@ mod registry;
 mod run;
 mod run_file;
 mod trained;
+mod watch;
 
 pub use rlrun_agents as agents;
 pub use rlrun_core as core;
@@ -37,6 +38,7 @@ pub use registry::{ALGORITHMS, Algorithm, Environment};
 pub use run::Run;
 pub use run_file::EnvConfig;
 pub use trained::Trained;
+pub use watch::Watch;
 
 /// What a program that trains or evaluates needs: `use rlrun::prelude::*`.
 pub mod prelude {
@@ -46,6 +48,7 @@ pub mod prelude {
     pub use crate::core::{Purpose, Rng, State, StateError, rng_stream};
     pub use crate::env::{
         Action, Actions, BoxSpace, Env, EnvError, EnvSpec, Space, Step, SyncVecEnv, VecEnv,
+        check_env,
     };
     pub use crate::tensor::{Tensor, inference_mode, no_grad};
     pub use crate::train::{

@@ -108,7 +108,8 @@ impl Run {
             total_timesteps: self.parsed.train.total_timesteps,
             seed: self.parsed.seed,
         };
-        Ok((self.parsed.build)(&context)?)
+        let agent = (self.parsed.build)(&context)?;
+        Ok(self.parsed.normalize.wrap(agent, &context)?)
     }
 
     /// A trainer that writes no files.

@@ -1,7 +1,7 @@
 //! The run file: its tables, its two typed passes, and how it is written out with every key.
 
 use documented::DocumentedFields;
-use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError};
+use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, NormalizeConfig};
 use rlrun_env::WrapperConfig;
 use rlrun_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ pub(crate) struct Parsed {
     pub(crate) algorithm: String,
     pub(crate) seed: u64,
     pub(crate) env: EnvConfig,
+    pub(crate) normalize: NormalizeConfig,
     pub(crate) train: TrainConfig,
     pub(crate) build: BuildAgent,
     /// The file with every key written out.
@@ -44,6 +45,9 @@ struct RunConfig<C> {
     /// The algorithm's settings
     #[serde(default)]
     agent: C,
+    /// Normalisation of what the agent sees, by running statistics saved with it
+    #[serde(default)]
+    normalize: NormalizeConfig,
     /// Budget, evaluation, logs and checkpoints
     #[serde(default)]
     train: TrainConfig,
@@ -92,6 +96,8 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
             ("env", EnvConfig::FIELD_NAMES),
             ("agent", C::FIELD_NAMES),
             ("train", TrainConfig::FIELD_NAMES),
+            ("normalize", NormalizeConfig::FIELD_NAMES),
+            ("env.wrappers", WrapperConfig::FIELD_NAMES),
         ];
         let hint = hints::for_unknown_key(problem.message(), &tables);
         ConfigError::Parse { problem: Box::new(problem), hint }
@@ -101,6 +107,7 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
         algorithm: config.algorithm,
         seed: config.seed,
         env: config.env,
+        normalize: config.normalize,
         train: config.train,
         build: Box::new(move |context| config.agent.build(context)),
         resolved,
@@ -120,6 +127,7 @@ pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigE
         seed: default_seed(),
         env,
         agent: C::default(),
+        normalize: NormalizeConfig::default(),
         train: TrainConfig::default(),
     })
 }
@@ -133,24 +141,25 @@ fn write<C: AgentConfig>(config: &RunConfig<C>) -> Result<String, ConfigError> {
     })?;
     let mut document: DocumentMut = plain.parse().expect("it was written just now");
     explain::<RunConfig<C>>(document.as_table_mut());
-    explain_below::<EnvConfig>(&mut document, "env");
-    if let Some(wrappers) = document["env"]["wrappers"].as_table_mut() {
-        explain::<WrapperConfig>(wrappers);
+    explain_below::<EnvConfig>(document.as_table_mut(), "env");
+    explain_below::<C>(document.as_table_mut(), "agent");
+    explain_below::<NormalizeConfig>(document.as_table_mut(), "normalize");
+    explain_below::<TrainConfig>(document.as_table_mut(), "train");
+    if let Some(env) = document.get_mut("env").and_then(|item| item.as_table_mut()) {
+        explain_below::<WrapperConfig>(env, "wrappers");
     }
-    explain_below::<C>(&mut document, "agent");
-    explain_below::<TrainConfig>(&mut document, "train");
     Ok(document.to_string())
 }
 
-fn explain_below<T: DocumentedFields>(document: &mut DocumentMut, table: &str) {
-    if let Some(table) = document.get_mut(table).and_then(|item| item.as_table_mut()) {
+fn explain_below<T: DocumentedFields>(above: &mut Table, table: &str) {
+    if let Some(table) = above.get_mut(table).and_then(|item| item.as_table_mut()) {
         explain::<T>(table);
     }
 }
 
 /// Puts the first line of a field's documentation above its key.
 fn explain<T: DocumentedFields>(table: &mut Table) {
-    let mut comment = String::new();
+    let (mut comment, mut last) = (String::new(), None);
     for (name, docs) in T::FIELD_NAMES.iter().zip(T::FIELD_DOCS) {
         let line = docs.lines().next().unwrap_or_default().trim_end_matches('.');
         match table.get_mut(name) {
@@ -160,11 +169,20 @@ fn explain<T: DocumentedFields>(table: &mut Table) {
                 comment.clear();
             }
             Some(_) => {
-                comment += &format!("# {line}\n");
-                if let Some(mut key) = table.key_mut(name) {
-                    key.leaf_decor_mut().set_prefix(std::mem::take(&mut comment));
-                }
+                let above = std::mem::take(&mut comment);
+                prefix(table, name, &format!("{above}# {line}\n"));
+                last = Some((*name, above, line));
             }
         }
+    }
+    // TOML keeps comments above keys only: absent keys at the end go above the last one.
+    if let Some((name, above, line)) = last {
+        prefix(table, name, &format!("{above}{comment}# {line}\n"));
+    }
+}
+
+fn prefix(table: &mut Table, key: &str, comment: &str) {
+    if let Some(mut key) = table.key_mut(key) {
+        key.leaf_decor_mut().set_prefix(comment);
     }
 }

@@ -8,10 +8,10 @@ use rlrun_train::{
     Checkpoint, CheckpointError, Evaluation, RunDir, evaluate, evaluate_stochastic, evaluation_seed,
 };
 
-use crate::{Algorithm, ConfigError, Environment, Run};
+use crate::{Algorithm, ConfigError, EnvConfig, Environment, Run};
 
 /// Number of the evaluation of a finished run; those of training are numbered by step.
-const FINAL_EVALUATION: u64 = u64::MAX;
+pub(crate) const FINAL_EVALUATION: u64 = u64::MAX;
 
 /// The agent of a checkpoint, and what it was trained on.
 pub struct Trained {
@@ -23,7 +23,9 @@ pub struct Trained {
     pub step: u64,
     /// Seed of its run.
     pub seed: u64,
-    envs: Box<dyn VecEnv>,
+    /// The `[env]` table of its run.
+    pub env: EnvConfig,
+    pub(crate) envs: Box<dyn VecEnv>,
 }
 
 impl Trained {
@@ -42,11 +44,11 @@ impl Trained {
         let checkpoint = Checkpoint::load(&folder)?;
         let run = Run::load(&run_dir.run_toml()?, algorithms, environments)?;
         checkpoint.check_env(&run.env().id, &folder)?;
-        let (envs, seed) = (run.make_eval_envs(episodes)?, run.seed());
+        let (envs, env, seed) = (run.make_eval_envs(episodes)?, run.env().clone(), run.seed());
         let mut agent = run.into_agent(envs.spec())?;
         let misfit = |source| CheckpointError::Misfit { path: folder.clone(), source };
         agent.load_state(&checkpoint.agent).map_err(misfit)?;
-        Ok(Trained { agent, step: checkpoint.step, seed, envs, folder })
+        Ok(Trained { agent, step: checkpoint.step, seed, env, envs, folder })
     }
 
     /// What has been learnt.

@@ -31,6 +31,34 @@ fn the_resolved_file_is_a_run_file_that_resolves_to_itself() {
 }
 
 #[test]
+fn wrappers_are_put_around_training_and_evaluation_environments() {
+    let text = "algorithm = 'ppo'\n[env]\nid = 'CartPole-v1'\nn_envs = 2\n\
+                wrappers = { max_episode_steps = 7, frame_stack = 3, reward_scale = 0.5 }\n\
+                [agent]\nn_steps = 64\n[train]\ntotal_timesteps = 128\nn_rescore_episodes = 2";
+    let run = Run::load(text, ALGORITHMS, &[]).unwrap();
+    assert!(run.resolved().contains("frame_stack = 3"), "{}", run.resolved());
+    let mut trainer = run.into_trainer().unwrap();
+    trainer.run().unwrap();
+    for envs in [&trainer.envs, &trainer.eval_envs] {
+        assert_eq!(envs.spec().observation_space.dim(), 12);
+        assert_eq!(envs.spec().max_episode_steps, Some(7));
+    }
+    let evaluation = trainer.evaluate().unwrap();
+    assert!(evaluation.lengths.iter().all(|&length| length == 7), "{:?}", evaluation.lengths);
+    assert_eq!(evaluation.mean_reward, 7.0, "returns are the environment's own");
+}
+
+#[test]
+fn the_default_file_names_every_wrapper() {
+    let text = ALGORITHMS[0].default_run_file().unwrap();
+    let section = text.split("[env.wrappers]").nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    for key in rlrun::env::WrapperConfig::FIELD_NAMES {
+        assert!(section.contains(key), "no `{key}` in:\n{section}");
+    }
+}
+
+#[test]
 fn the_default_file_of_every_algorithm_is_valid_and_explains_every_key() {
     for algorithm in ALGORITHMS {
         let text = algorithm.default_run_file().unwrap();

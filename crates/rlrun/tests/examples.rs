@@ -40,6 +40,7 @@ fn custom_agent_learns_across_an_interruption_and_its_checkpoint_is_evaluated() 
 #[test]
 fn custom_env_is_solved() {
     let output = run("custom_env", &[]);
+    assert!(output.contains("`Corridor-v0` keeps every promise"), "{output}");
     assert!(mean_return(&output) > 0.9, "{output}");
 }
 

@@ -7,7 +7,7 @@ mod small_runs;
 use std::path::Path;
 
 use rlrun::prelude::*;
-use small_runs::{TOTAL, assert_same_run, short_run};
+use small_runs::{TOTAL, assert_same_run, short_normalized_run, short_run};
 
 /// Trains in `dir` until `step`, then drops everything, as a kill would.
 fn train_until(run: Run, dir: &Path, step: u64) {
@@ -35,6 +35,22 @@ fn an_interrupted_run_equals_an_uninterrupted_one_for_every_algorithm() {
             resume(&parts).run().unwrap();
             assert_same_run(&whole, &parts);
         }
+    }
+}
+
+#[test]
+fn statistics_of_normalisation_survive_an_interruption_and_reach_the_trained_agent() {
+    for algorithm in ALGORITHMS {
+        let dir = tempfile::tempdir().unwrap();
+        let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+        train_until(short_normalized_run(algorithm, 3), &whole, TOTAL);
+        train_until(short_normalized_run(algorithm, 3), &parts, 700);
+        resume(&parts).run().unwrap();
+        assert_same_run(&whole, &parts);
+        let trained = Trained::load(&whole, 1, ALGORITHMS, &[]).unwrap();
+        let state = trained.agent.state().child("normalize.obs");
+        assert!(state.f64("count").unwrap()[0] > 300.0, "{}", algorithm.name);
+        assert!(state.f64("var").unwrap().iter().all(|&var| var != 1.0), "{}", algorithm.name);
     }
 }
 

@@ -1,41 +1,67 @@
-//! `rlrun list`: what a run file can name.
+//! `rlrun list`: what a run file can name, and the page of one environment.
 
 use std::io::{self, Write};
 
 use anyhow::Result;
-use rlrun::ALGORITHMS;
-use rlrun::envs::ENVS;
+use rlrun::envs::{ENVS, entry, spec};
+use rlrun::{ALGORITHMS, ConfigError};
 
 /// List what a run file can name.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    #[arg(value_enum)]
+    #[command(subcommand)]
     what: What,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(clap::Subcommand)]
 enum What {
-    /// Values of `env.id`
-    Envs,
+    /// Values of `env.id`; with one of them, all about it
+    Envs { id: Option<String> },
     /// Values of `algorithm`
     Algorithms,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut output = io::stdout().lock();
-    match args.what {
-        What::Envs => {
-            for entry in ENVS {
-                let threshold = entry.reward_threshold.map_or("-".to_owned(), |t| t.to_string());
-                let steps = entry.max_episode_steps;
-                writeln!(output, "{:26} {steps:>5} steps, reward threshold {threshold}", entry.id)?;
-            }
-        }
-        What::Algorithms => {
-            for algorithm in ALGORITHMS {
-                writeln!(output, "{}", algorithm.name)?;
-            }
-        }
-    }
+    let text = match &args.what {
+        What::Envs { id: None } => environments()?,
+        What::Envs { id: Some(id) } => page(id)?,
+        What::Algorithms => ALGORITHMS.iter().map(|row| format!("{}\n", row.name)).collect(),
+    };
+    io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// The table of all environments.
+fn environments() -> Result<String, ConfigError> {
+    let header = ["id", "actions", "limit", "threshold", "observations"].map(str::to_owned);
+    let mut rows = vec![header];
+    for entry in ENVS {
+        let spec = spec(entry.id)?;
+        rows.push([
+            spec.id,
+            spec.action_space.to_string(),
+            spec.max_episode_steps.map_or("-".to_owned(), |steps| steps.to_string()),
+            spec.reward_threshold.map_or("-".to_owned(), |threshold| threshold.to_string()),
+            spec.observation_space.to_string(),
+        ]);
+    }
+    let widths: [usize; 5] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0));
+    let line = |row: &[String; 5]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    Ok(rows.iter().map(line).collect())
+}
+
+/// The page of one environment, without its picture, and its spaces.
+fn page(id: &str) -> Result<String, ConfigError> {
+    let (entry, spec) = (entry(id)?, spec(id)?);
+    let text = entry.page.lines().filter(|line| !line.starts_with("!["));
+    let text = text.map(|line| format!("{line}\n")).collect::<String>().replace("\n\n\n", "\n\n");
+    let spaces = format!(
+        "\n| space | |\n|---|---|\n| observations | `{}` |\n| actions | `{}` |\n",
+        spec.observation_space, spec.action_space
+    );
+    Ok(text + &spaces)
 }

@@ -43,6 +43,13 @@ pub(crate) fn short_run(algorithm: &Algorithm, seed: u64) -> Run {
     Run::load_with(&text, &short(seed), ALGORITHMS, &[]).unwrap()
 }
 
+/// A short run whose observations and rewards are normalised.
+pub(crate) fn short_normalized_run(algorithm: &Algorithm, seed: u64) -> Run {
+    let on = ["normalize.obs=true", "normalize.reward=true"].map(str::to_owned);
+    let settings = [short(seed), on.to_vec()].concat();
+    Run::load_with(&config_of(algorithm.name), &settings, ALGORITHMS, &[]).unwrap()
+}
+
 /// Asserts that two run folders hold the same bits, except for what the clock said.
 pub(crate) fn assert_same_run(expected: &Path, found: &Path) {
     let names = |dir: &Path| {

@@ -1,0 +1,101 @@
+//! Episodes to look at: one environment, what acts in it, and what draws it.
+
+use rlrun_agents::Agent;
+use rlrun_core::{NumpyRng, Purpose, Rng, rng_stream};
+use rlrun_env::{Actions, EpisodeStats, VecEnv};
+use rlrun_envs::render::{Canvas, Scene, task_state};
+use rlrun_tensor::{Tensor, inference_mode};
+use rlrun_train::evaluation_seed;
+
+use crate::trained::FINAL_EVALUATION;
+use crate::{ConfigError, Trained};
+
+/// One environment that is drawn before each of its steps.
+pub struct Watch {
+    envs: Box<dyn VecEnv>,
+    scene: Box<dyn Scene>,
+    actor: Actor,
+    actions: Actions,
+    /// Whether `actions` led to what is to be drawn.
+    acted: bool,
+}
+
+/// Who chooses the actions.
+enum Actor {
+    /// A policy; with a generator, its actions are drawn.
+    Trained(Box<dyn Agent>, Option<Box<Rng>>),
+    /// Chance.
+    Random(NumpyRng),
+}
+
+impl Watch {
+    /// A trained agent, loaded for one episode, on the seeds that [`Trained::evaluate`] uses for
+    /// `seed`. `scene` draws its environment.
+    ///
+    /// # Errors
+    /// [`ConfigError::OneEnvironment`] if it was loaded for more.
+    pub fn trained(
+        trained: Trained,
+        scene: Box<dyn Scene>,
+        seed: u64,
+        stochastic: bool,
+    ) -> Result<Watch, ConfigError> {
+        let rng = stochastic.then(|| Box::new(rng_stream(seed, Purpose::EvalActions, 0)));
+        let actor = Actor::Trained(trained.agent, rng);
+        Watch::new(trained.envs, scene, actor, evaluation_seed(seed, FINAL_EVALUATION))
+    }
+
+    /// Random actions in the only environment of `envs`, which `scene` draws.
+    ///
+    /// # Errors
+    /// [`ConfigError::OneEnvironment`] if there are more.
+    pub fn random(
+        envs: Box<dyn VecEnv>,
+        scene: Box<dyn Scene>,
+        seed: u64,
+    ) -> Result<Watch, ConfigError> {
+        Watch::new(envs, scene, Actor::Random(NumpyRng::new(seed)), seed)
+    }
+
+    fn new(
+        mut envs: Box<dyn VecEnv>,
+        scene: Box<dyn Scene>,
+        actor: Actor,
+        seed: u64,
+    ) -> Result<Watch, ConfigError> {
+        if envs.num_envs() != 1 {
+            return Err(ConfigError::OneEnvironment { found: envs.num_envs() });
+        }
+        envs.reset(seed);
+        let actions = Actions::zeros(&envs.spec().action_space, 1);
+        Ok(Watch { envs, scene, actor, actions, acted: false })
+    }
+
+    /// The environment as it is now.
+    ///
+    /// # Errors
+    /// [`ConfigError::Undrawable`] if it saves no numbers that a scene can be drawn from.
+    pub fn draw(&self) -> Result<Canvas, ConfigError> {
+        let state = self.envs.state();
+        let numbers = task_state(&state, 0)
+            .ok_or_else(|| ConfigError::Undrawable { id: self.envs.spec().id.clone() })?;
+        Ok(self.scene.draw(numbers, self.acted.then(|| self.actions.row(0))))
+    }
+
+    /// Takes one step; the episode if it ended, when the next one has begun.
+    ///
+    /// # Errors
+    /// [`ConfigError::Env`] if the policy acts outside the action space.
+    pub fn step(&mut self) -> Result<Option<EpisodeStats>, ConfigError> {
+        match &mut self.actor {
+            Actor::Random(rng) => self.actions = self.envs.spec().action_space.sample(1, rng),
+            Actor::Trained(agent, rng) => inference_mode(|| {
+                let obs = Tensor::from_slice(self.envs.obs(), [1, self.envs.obs().len()]);
+                agent.policy().act(&obs, rng.as_deref_mut(), &mut self.actions);
+            }),
+        }
+        let ended = self.envs.step(&self.actions)?.finished.first().copied();
+        self.acted = ended.is_none();
+        Ok(ended)
+    }
+}
