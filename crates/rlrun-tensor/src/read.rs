@@ -32,6 +32,9 @@ impl Tensor {
     pub(crate) fn read_i64(&self, op: &'static str) -> Result<Vec<i64>, TensorError> {
         self.expect_dtype(op, DType::I64)?;
         match &self.storage.read().buffer {
+            Buffer::I64(values) if self.is_contiguous() => {
+                Ok(values[self.layout.offset..][..self.numel()].to_vec())
+            }
             Buffer::I64(values) => Ok(self.layout.offsets().map(|at| values[at]).collect()),
             _ => unreachable!("the dtype was checked"),
         }

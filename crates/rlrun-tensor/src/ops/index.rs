@@ -37,6 +37,14 @@ fn places(
         *stride = 0;
     }
     let extent = shape.get(dim).copied().unwrap_or(1);
+    if dim + 1 == shape.len() && index.dims()[..dim] == shape[..dim] {
+        let rows = indices.chunks_exact(index.dims()[dim].max(1)).enumerate();
+        let place = |(row, &index)| Ok(row * extent + check(op, index, extent)?);
+        return rows
+            .flat_map(|(row, line)| line.iter().map(move |i| (row, i)))
+            .map(place)
+            .collect();
+    }
     let place = |(start, &index): (usize, &i64)| Ok(start + step * check(op, index, extent)?);
     within.offsets().zip(&indices).map(place).collect()
 }
