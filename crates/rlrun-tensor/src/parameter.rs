@@ -3,6 +3,7 @@
 use std::panic::Location;
 
 use crate::layout::Layout;
+use crate::mode::no_grad;
 use crate::pool::Scratch;
 use crate::storage::Buffer;
 use crate::tensor::Tensor;
@@ -30,7 +31,7 @@ impl Parameter {
     /// As [`Parameter::new`], and if `data` is not a matrix.
     #[track_caller]
     pub fn column_major(data: &Tensor) -> Parameter {
-        let transposed = data.transpose(0, 1).copy();
+        let transposed = no_grad(|| data.transpose(0, 1).clone_contiguous());
         let mut layout = transposed.layout;
         layout.shape.swap(0, 1);
         layout.strides.swap(0, 1);
@@ -89,4 +90,18 @@ fn in_order_of(layout: &Layout, grad: &Tensor) -> Scratch {
         copied[at] = value;
     }
     copied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_major_parameter_keeps_its_values_and_lies_by_columns() {
+        let rows = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let parameter = Parameter::column_major(&Tensor::from_slice(&rows, [2, 3]));
+        assert_eq!((parameter.dims(), parameter.strides()), (&[2, 3][..], &[1, 2][..]));
+        assert_eq!(parameter.to_vec(), rows);
+        assert_eq!(parameter.read_memory()[..], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
 }
