@@ -12,8 +12,21 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nothing is left to do if the standard error is closed too.
-    writeln!(io::stderr(), "Error: {error:?}").ok();
+    writeln!(io::stderr(), "{}", message(error)).ok();
     ExitCode::from(if is_usage(error) { 2 } else { 1 })
+}
+
+/// The error and its causes, without a backtrace: it is about what the user gave, not about us.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = format!("Error: {error}");
+    for (index, cause) in error.chain().skip(1).enumerate() {
+        text += if index == 0 { "\n\nCaused by:" } else { "" };
+        for line in cause.to_string().lines() {
+            text += "\n    ";
+            text += line;
+        }
+    }
+    text
 }
 
 /// Whether the reader of our output has left, as in `rlrun list envs | head -1`.
