@@ -67,8 +67,14 @@ impl Place {
     }
 
     fn call(&self, args: &[&str]) -> Outcome {
+        self.call_with(&[], args)
+    }
+
+    /// The program called with environment variables.
+    fn call_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Outcome {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rlrun"));
-        let output = command.args(args).current_dir(self.dir.path()).output().unwrap();
+        let command = command.args(args).envs(variables.iter().copied());
+        let output = command.current_dir(self.dir.path()).output().unwrap();
         Outcome {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -186,6 +192,16 @@ fn one_thread_and_two_give_the_same_agent() {
         };
         assert!(agent("1") == agent("2"), "`{config}` depends on the number of threads");
     }
+}
+
+#[test]
+fn the_simd_level_does_not_change_the_agent() {
+    let place = Place::trained();
+    let args = ["train", "run.toml", "--name", "portable", "--quiet"];
+    assert_eq!(place.call_with(&[("RLRUN_SIMD", "portable")], &args).code, 0);
+    let agent =
+        |run| fs::read(place.path("runs").join(run).join("step-000000512/agent.safetensors"));
+    assert!(agent("a").unwrap() == agent("portable").unwrap());
 }
 
 #[test]
