@@ -7,7 +7,7 @@ mod small_runs;
 use std::path::Path;
 
 use rlrun::prelude::*;
-use rlrun::tensor::kernels::set_num_threads;
+use rlrun::tensor::kernels::with_threads;
 use small_runs::{assert_same_run, short_run};
 
 fn train(algorithm: &Algorithm, seed: u64, dir: &Path) {
@@ -23,9 +23,7 @@ fn the_same_seed_gives_the_same_run_twice_and_with_two_threads() {
         train(algorithm, 1, &first);
         train(algorithm, 1, &again);
         assert_same_run(&first, &again);
-        set_num_threads(2);
-        train(algorithm, 1, &threads);
-        set_num_threads(1);
+        with_threads(2, || train(algorithm, 1, &threads)).unwrap();
         assert_same_run(&first, &threads);
     }
 }

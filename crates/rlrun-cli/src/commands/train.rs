@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Name of the run folder, else `<env>__<algorithm>__<seed>`
     #[arg(long)]
     name: Option<String>,
-    /// Threads that a large matrix product may use; the result is the same, bit for bit
+    /// Threads that large products and updates may use; the result is the same, bit for bit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Print what each phase recorded and made in each gradient mode; stop if a phase that should
@@ -52,7 +52,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = terminal::bar(args.quiet);
     terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
-    kernels::set_num_threads(args.threads.into());
+    let threads = usize::from(args.threads);
+    kernels::with_threads(threads, || create_and_train(args, bar))
+        .with_context(|| format!("cannot start `--threads {threads}`; use fewer"))?
+}
+
+fn create_and_train(args: &Args, bar: ProgressBar) -> Result<()> {
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
         (Some(dir), _) => (resume(dir, &args.set)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args)?,

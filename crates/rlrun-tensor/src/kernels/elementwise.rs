@@ -4,6 +4,10 @@
 
 use super::math::{self, Function};
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::{join, threads_for};
+
+/// Multiply-adds in the time that one element takes.
+const COST: usize = 4;
 
 /// Functions of one number; NaN gives NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,22 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// The parts that meet the elements of the output before `at`, in rows of length `n`, and the
+    /// others.
+    fn split_at(self, at: usize, n: usize) -> (Self, Self) {
+        match self {
+            Operand::Elements(x) => {
+                let (x, rest) = x.split_at(at);
+                (Operand::Elements(x), Operand::Elements(rest))
+            }
+            Operand::Column(x) => {
+                let (x, rest) = x.split_at(at / n);
+                (Operand::Column(x), Operand::Column(rest))
+            }
+            same => (same, same),
+        }
+    }
+
     /// The part that meets row `i` of rows of length `n`: never `Row` or `Column`.
     #[inline(always)]
     fn row(self, i: usize, n: usize) -> Operand<'a> {
@@ -113,7 +133,17 @@ impl<'a> Operand<'a> {
 /// out = f(x).
 pub fn unary(f: Unary, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "unary: lengths of input and output");
-    dispatch(Map { f, x: Operand::Elements(x), out });
+    map(threads_for(x.len() * COST), f, x, out);
+}
+
+fn map(threads: usize, f: Unary, x: &[f32], out: &mut [f32]) {
+    if threads == 1 {
+        return dispatch(Map { f, x: Operand::Elements(x), out });
+    }
+    let few = threads / 2;
+    let at = (out.len() * few / threads).next_multiple_of(LANES);
+    let ((x, x_rest), (out, rest)) = (x.split_at(at), out.split_at_mut(at));
+    join(|| map(few, f, x, out), || map(threads - few, f, x_rest, rest));
 }
 
 /// out = f(a, b) with broadcasting over a row-major `[m, n]` output.
@@ -130,7 +160,8 @@ pub fn binary(f: Binary, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
         [Some(n), None] | [None, Some(n)] => n,
         [None, None] => out.len(),
     };
-    dispatch(Zip { f, a, b, n, out });
+    let threads = threads_for(out.len() * COST);
+    Zip { f, a, b, n, out }.run_on(threads);
 }
 
 struct Map<'a> {
@@ -198,6 +229,26 @@ impl Kernel for Zip<'_> {
 }
 
 impl Zip<'_> {
+    /// Splits the output between rows, or within its only row.
+    fn run_on(self, threads: usize) {
+        let (len, few) = (self.out.len(), threads / 2);
+        let whole = if self.n == len { LANES } else { self.n };
+        let at = (len * few / threads).next_multiple_of(whole);
+        if threads == 1 || at >= len {
+            return dispatch(self);
+        }
+        let Zip { f, mut a, mut b, n, out } = self;
+        if n == len {
+            (a, b) = (a.row(0, n), b.row(0, n));
+        }
+        let ((a, a_rest), (b, b_rest)) = (a.split_at(at, n), b.split_at(at, n));
+        let (out, rest) = out.split_at_mut(at);
+        let lengths = if n == len { [at, len - at] } else { [n, n] };
+        let first = Zip { f, a, b, n: lengths[0], out };
+        let rest = Zip { f, a: a_rest, b: b_rest, n: lengths[1], out: rest };
+        join(|| first.run_on(few), || rest.run_on(threads - few));
+    }
+
     #[inline(always)]
     fn with<S: Simd, T: Function<2>>(self, s: S) {
         for (i, out) in self.out.chunks_exact_mut(self.n).enumerate() {

@@ -9,6 +9,7 @@
 mod elementwise;
 mod gemm;
 mod math;
+mod matrix;
 mod optim;
 mod reduce;
 mod simd;
@@ -17,8 +18,9 @@ mod tests;
 mod threads;
 
 pub use elementwise::{Binary, Operand, Unary, binary, unary};
-pub use gemm::{Activation, Matrix, MatrixMut, Start, gemm};
+pub use gemm::{Activation, Start, gemm};
+pub use matrix::{Matrix, MatrixMut};
 pub use optim::{AdamStep, adam, axpy, lerp};
 pub use reduce::{activation_backward, column_sums, log_softmax, sum, sum_of_squares};
 pub use simd::{Level, level};
-pub use threads::{num_threads, set_num_threads};
+pub use threads::{num_threads, with_threads};

@@ -3,6 +3,7 @@
 //! Every function panics when the slices differ in length.
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::{join, threads_for};
 use std::ops::Range;
 
 /// What one Adam step needs besides the slices (Kingma & Ba 2015; PyTorch's form).
@@ -43,27 +44,61 @@ impl AdamStep {
 /// One Adam step: m += (1 − β₁)(g − m), v = β₂v + (1 − β₂)g², p −= step·m / (√v/√(1 − β₂ᵗ) + ε).
 pub fn adam(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamStep) {
     assert_eq!([g.len(), m.len(), v.len()], [p.len(); 3], "adam: lengths");
-    dispatch(Update { rule: *step, x: [p, m, v], y: [g] });
+    update(*step, [p, m, v], [g]);
 }
 
 /// x += weight·(target − x): moving averages of parameters (τ in SAC and TD3).
 pub fn lerp(x: &mut [f32], target: &[f32], weight: f32) {
     assert_eq!(target.len(), x.len(), "lerp: lengths");
-    dispatch(Update { rule: Lerp(weight), x: [x], y: [target] });
+    update(Lerp(weight), [x], [target]);
 }
 
 /// y += a·x.
 pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "axpy: lengths");
-    dispatch(Update { rule: Axpy(a), x: [y], y: [x] });
+    update(Axpy(a), [y], [x]);
 }
 
 /// An update rule on vectors: `x` are the slices it changes, `y` those it only reads.
-trait Rule<const W: usize, const R: usize> {
+trait Rule<const W: usize, const R: usize>: Copy + Send + Sync {
     fn apply<S: Simd>(&self, s: S, x: [S::F; W], y: [S::F; R]) -> [S::F; W];
 }
 
-/// Applies a rule to slices of one length.
+/// Applies a rule to slices of one length, a part of them on each thread.
+fn update<const W: usize, const R: usize>(
+    rule: impl Rule<W, R>,
+    x: [&mut [f32]; W],
+    y: [&[f32]; R],
+) {
+    /// Multiply-adds in the time that one element takes.
+    const COST: usize = 8;
+    let threads = threads_for(x[0].len() * COST);
+    update_on(threads, rule, x, y);
+}
+
+fn update_on<const W: usize, const R: usize>(
+    threads: usize,
+    rule: impl Rule<W, R>,
+    mut x: [&mut [f32]; W],
+    y: [&[f32]; R],
+) {
+    if threads == 1 {
+        return dispatch(Update { rule, x, y });
+    }
+    let few = threads / 2;
+    let at = (x[0].len() * few / threads).next_multiple_of(LANES);
+    let mut rests = std::array::from_fn(|_| Default::default());
+    for (x, rest) in x.iter_mut().zip(&mut rests) {
+        (*x, *rest) = std::mem::take(x).split_at_mut(at);
+    }
+    let (y, y_rests) = (y.map(|y| &y[..at]), y.map(|y| &y[at..]));
+    join(
+        || update_on(few, rule, x, y),
+        || update_on(threads - few, rule, rests, y_rests),
+    );
+}
+
+/// A rule and its slices.
 struct Update<'a, T, const W: usize, const R: usize> {
     rule: T,
     x: [&'a mut [f32]; W],
@@ -125,6 +160,7 @@ impl Rule<3, 1> for AdamStep {
 }
 
 /// x += weight·(target − x).
+#[derive(Clone, Copy)]
 struct Lerp(f32);
 
 impl Rule<1, 1> for Lerp {
@@ -135,6 +171,7 @@ impl Rule<1, 1> for Lerp {
 }
 
 /// y += a·x.
+#[derive(Clone, Copy)]
 struct Axpy(f32);
 
 impl Rule<1, 1> for Axpy {

@@ -1,11 +1,13 @@
 //! Reductions in a fixed order: 16 lanes times four accumulators, combined pairwise.
 //!
-//! The order depends on the length alone, so the bits depend neither on the SIMD level nor on the
-//! other rows of a matrix. Every function panics when its slices do not fit together.
+//! Long sums are those of two halves, and so on. The order depends on the length alone, so the bits
+//! depend neither on the SIMD level nor on the number of threads. Every function panics when its slices do not fit together.
 
 use super::gemm::Activation;
 use super::math::{self, Function};
+use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
+use super::threads::{cut, join, threads_for};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -14,33 +16,45 @@ const UNROLL: usize = 4;
 
 /// Σ x.
 pub fn sum(x: &[f32]) -> f32 {
-    dispatch(Fold { x, f: Term::Value })
+    fold(threads_for(x.len()), x, Term::Value)
 }
 
 /// Σ x².
 pub fn sum_of_squares(x: &[f32]) -> f32 {
-    dispatch(Fold { x, f: Term::Square })
+    fold(threads_for(x.len()), x, Term::Square)
 }
 
-/// out\[j] (+)= Σᵢ x\[i, j] for a row-major `[m, n]`: row after row if n ≥ 16, else row i
-/// joins rows i ± 16 first; `accumulate` adds to `out`.
-pub fn column_sums(x: &[f32], accumulate: bool, out: &mut [f32]) {
-    check_columns(x, out);
-    dispatch(ColumnSums { x, accumulate, out });
+/// Sums blocks, and the blocks in pairs.
+fn fold(threads: usize, x: &[f32], f: Term) -> f32 {
+    const BLOCK: usize = 1 << 14;
+    if x.len() <= BLOCK {
+        return dispatch(Fold { x, f });
+    }
+    let (left, right) = x.split_at((x.len() / 2).next_multiple_of(BLOCK));
+    if threads == 1 {
+        return fold(1, left, f) + fold(1, right, f);
+    }
+    let few = threads / 2;
+    let (left, right) = join(|| fold(few, left, f), || fold(threads - few, right, f));
+    left + right
 }
 
-/// dz = dy∘act′(z) in place, from the output y = act(z), and db\[j] (+)= Σᵢ dz\[i, j], in one pass
-/// over `[m, n]` with n = `db.len()`.
-pub fn activation_backward(
-    act: Activation,
-    y: &[f32],
-    dz: &mut [f32],
-    accumulate: bool,
-    db: &mut [f32],
-) {
-    assert_eq!(y.len(), dz.len(), "activation_backward: lengths of y and dz");
-    check_columns(dz, db);
-    dispatch(ActivationBackward { act, y, dz, accumulate, db });
+/// out\[j] = Σᵢ x\[i, j] for a row-major `[m, n]`: row after row if n ≥ 16, else row i joins
+/// rows i ± 16 first.
+pub fn column_sums(x: &[f32], out: &mut [f32]) {
+    let x = Matrix::new(x, rows_of(x, out), out.len());
+    ActivationBackward { act: Activation::None, y: x, dy: x, dz: None, db: out }
+        .run_on(threads_for(x.data.len()));
+}
+
+/// dz = dy∘act′(z), from the output y = act(z), and db\[j] = Σᵢ dz\[i, j], in one pass over
+/// `[m, n]` with n = `db.len()`.
+pub fn activation_backward(act: Activation, y: &[f32], dy: &[f32], dz: &mut [f32], db: &mut [f32]) {
+    assert_eq!([y.len(), dz.len()], [dy.len(); 2], "activation_backward: lengths of y, dy and dz");
+    let (rows, threads) = (rows_of(dy, db), threads_for(dy.len() * 4));
+    let [y, dy] = [y, dy].map(|x| Matrix::new(x, rows, db.len()));
+    let dz = Some(MatrixMut::new(dz, rows, db.len()));
+    ActivationBackward { act, y, dy, dz, db }.run_on(threads);
 }
 
 /// out\[i, j] = x\[i, j] − ln Σⱼ exp x\[i, j] for rows of length `n`.
@@ -49,9 +63,11 @@ pub fn log_softmax(x: &[f32], n: usize, out: &mut [f32]) {
     dispatch(LogSoftmax { x, n, out });
 }
 
-fn check_columns(x: &[f32], columns: &[f32]) {
-    let fits = x.len().checked_rem(columns.len()).unwrap_or(x.len()) == 0;
-    assert!(fits, "the number of columns must divide the length");
+/// The rows of `x`, which has as many columns as `columns` numbers.
+fn rows_of(x: &[f32], columns: &[f32]) -> usize {
+    let rows = x.len().checked_div(columns.len()).unwrap_or(0);
+    assert_eq!(rows * columns.len(), x.len(), "the number of columns must divide the length");
+    rows
 }
 
 /// What a sum adds up.
@@ -137,66 +153,63 @@ impl Kernel for Max<'_> {
 
 /// What a column sum adds up.
 trait Terms {
-    /// The terms from element `i` on, `len` ≤ 16 of them.
-    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F;
+    /// The terms from element (i, j) on, `len` ≤ 16 of them.
+    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F;
 }
 
-/// out\[j] (+)= Σᵢ terms\[i, j] over `rows` rows, in strips of four vectors.
+/// out\[j] = Σᵢ terms\[i, j] over `rows` rows, in strips of up to four vectors.
 #[inline(always)]
-fn sum_down<S: Simd>(s: S, rows: usize, accumulate: bool, out: &mut [f32], terms: &mut impl Terms) {
-    let n = out.len();
-    if n < LANES {
-        return sum_down_narrow(s, rows, accumulate, out, terms);
+fn sum_down<S: Simd>(s: S, rows: usize, out: &mut [f32], terms: &mut impl Terms) {
+    if out.len() < LANES {
+        return sum_down_narrow(s, rows, out, terms);
     }
-    for (strip, out) in out.chunks_mut(UNROLL * LANES).enumerate() {
-        let j = strip * UNROLL * LANES;
-        let mut sums = [s.zero(); UNROLL];
-        if accumulate {
-            for (sum, out) in sums.iter_mut().zip(out.chunks(LANES)) {
-                *sum = s.load_any(out);
-            }
+    let mut j = 0;
+    for strip in out.chunks_mut(UNROLL * LANES) {
+        match strip.len().div_ceil(LANES) {
+            4 => sum_strip::<S, 4>(s, rows, j, strip, terms),
+            3 => sum_strip::<S, 3>(s, rows, j, strip, terms),
+            2 => sum_strip::<S, 2>(s, rows, j, strip, terms),
+            _ => sum_strip::<S, 1>(s, rows, j, strip, terms),
         }
-        if out.len() == UNROLL * LANES {
-            for i in 0..rows {
-                for (u, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.add(*sum, terms.at(s, i * n + j + u * LANES, LANES));
-                }
-            }
-        } else {
-            for (u, sum) in sums.iter_mut().enumerate().take(out.len().div_ceil(LANES)) {
-                let len = LANES.min(out.len() - u * LANES);
-                for i in 0..rows {
-                    *sum = s.add(*sum, terms.at(s, i * n + j + u * LANES, len));
-                }
-            }
+        j += strip.len();
+    }
+}
+
+/// The columns from `j` on, `NV` vectors of them.
+#[inline(always)]
+fn sum_strip<S: Simd, const NV: usize>(
+    s: S,
+    rows: usize,
+    j: usize,
+    out: &mut [f32],
+    terms: &mut impl Terms,
+) {
+    let mut sums = [s.zero(); NV];
+    let last = out.len() - (NV - 1) * LANES;
+    for i in 0..rows {
+        for (u, sum) in sums.iter_mut().enumerate() {
+            let len = if u + 1 < NV { LANES } else { last };
+            *sum = s.add(*sum, terms.at(s, i, j + u * LANES, len));
         }
-        for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
-            s.store_any(sum, out);
-        }
+    }
+    for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
+        s.store_any(sum, out);
     }
 }
 
 /// The same for rows shorter than a vector: 16 rows are n whole vectors, summed lane by lane over
 /// the blocks of 16 rows, then row by row.
 #[inline(always)]
-fn sum_down_narrow<S: Simd>(
-    s: S,
-    rows: usize,
-    accumulate: bool,
-    out: &mut [f32],
-    terms: &mut impl Terms,
-) {
+fn sum_down_narrow<S: Simd>(s: S, rows: usize, out: &mut [f32], terms: &mut impl Terms) {
     let n = out.len();
     let mut sums = [[0.0; LANES]; LANES];
     let len = rows * n;
     for (v, i) in (0..len).step_by(LANES).enumerate() {
         let sum = &mut sums[v % n];
-        let total = s.add(s.load(sum), terms.at(s, i, LANES.min(len - i)));
+        let total = s.add(s.load(sum), terms.at(s, 0, i, LANES.min(len - i)));
         s.store(total, sum);
     }
-    if !accumulate {
-        out.fill(0.0);
-    }
+    out.fill(0.0);
     for row in sums.as_flattened()[..LANES * n].chunks_exact(n.max(1)) {
         for (out, x) in out.iter_mut().zip(row) {
             *out += x;
@@ -204,36 +217,50 @@ fn sum_down_narrow<S: Simd>(
     }
 }
 
-struct ColumnSums<'a> {
-    x: &'a [f32],
-    accumulate: bool,
-    out: &'a mut [f32],
-}
-
-impl Kernel for ColumnSums<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let m = self.x.len().checked_div(self.out.len()).unwrap_or(0);
-        sum_down(s, m, self.accumulate, self.out, &mut Elements(self.x));
-    }
-}
-
-struct Elements<'a>(&'a [f32]);
+struct Elements<'a>(Matrix<'a>);
 
 impl Terms for Elements<'_> {
     #[inline(always)]
-    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F {
-        s.load_any(&self.0[i..i + len])
+    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
+        s.load_any(&self.0.data[i * self.0.row_stride + j..][..len])
     }
 }
 
 struct ActivationBackward<'a> {
     act: Activation,
-    y: &'a [f32],
-    dz: &'a mut [f32],
-    accumulate: bool,
+    y: Matrix<'a>,
+    dy: Matrix<'a>,
+    /// Not wanted without an activation: dz is dy.
+    dz: Option<MatrixMut<'a>>,
     db: &'a mut [f32],
+}
+
+impl ActivationBackward<'_> {
+    /// Splits the columns until each thread has a part.
+    fn run_on(self, threads: usize) {
+        let few = threads / 2;
+        let at = if threads == 1 { None } else { cut(self.db.len(), few, threads, LANES) };
+        let Some(at) = at else { return dispatch(self) };
+        let ActivationBackward { act, y, dy, dz, db } = self;
+        let ((y, y_rest), (dy, dy_rest)) = (y.split_columns(at), dy.split_columns(at));
+        let (dz, dz_rest) = dz.map(|dz| dz.split_columns(at)).unzip();
+        let (db, db_rest) = db.split_at_mut(at);
+        let first = ActivationBackward { act, y, dy, dz, db };
+        let rest = ActivationBackward { act, y: y_rest, dy: dy_rest, dz: dz_rest, db: db_rest };
+        join(|| first.run_on(few), || rest.run_on(threads - few));
+    }
+
+    #[inline(always)]
+    fn through<S: Simd, T: Function<2>>(self, s: S) {
+        let ActivationBackward { y, dy, dz, db, .. } = self;
+        match dz {
+            Some(dz) => {
+                let mut terms = Gradients { dy, y, dz, derivative: PhantomData::<T> };
+                sum_down(s, dy.rows, db, &mut terms);
+            }
+            None => sum_down(s, dy.rows, db, &mut Elements(dy)),
+        }
+    }
 }
 
 impl Kernel for ActivationBackward<'_> {
@@ -241,9 +268,7 @@ impl Kernel for ActivationBackward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         match self.act {
-            Activation::None => {
-                ColumnSums { x: self.dz, accumulate: self.accumulate, out: self.db }.run(s);
-            }
+            Activation::None => self.through::<S, math::First>(s),
             Activation::Relu => self.through::<S, math::ReluBackward>(s),
             Activation::Tanh => self.through::<S, math::TanhBackward>(s),
             Activation::Sigmoid => self.through::<S, math::SigmoidBackward>(s),
@@ -251,28 +276,20 @@ impl Kernel for ActivationBackward<'_> {
     }
 }
 
-impl ActivationBackward<'_> {
-    #[inline(always)]
-    fn through<S: Simd, T: Function<2>>(self, s: S) {
-        let m = self.dz.len().checked_div(self.db.len()).unwrap_or(0);
-        let mut terms = Gradients::<T> { dz: self.dz, y: self.y, derivative: PhantomData };
-        sum_down(s, m, self.accumulate, self.db, &mut terms);
-    }
-}
-
-/// Gradients dz, computed and written back on the way.
+/// Gradients dz, computed and written on the way.
 struct Gradients<'a, T> {
-    dz: &'a mut [f32],
-    y: &'a [f32],
+    dy: Matrix<'a>,
+    y: Matrix<'a>,
+    dz: MatrixMut<'a>,
     derivative: PhantomData<T>,
 }
 
 impl<T: Function<2>> Terms for Gradients<'_, T> {
     #[inline(always)]
-    fn at<S: Simd>(&mut self, s: S, i: usize, len: usize) -> S::F {
-        let dz = &mut self.dz[i..i + len];
-        let value = T::at(s, [s.load_any(dz), s.load_any(&self.y[i..i + len])]);
-        s.store_any(value, dz);
+    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
+        let load = |x: Matrix<'_>| s.load_any(&x.data[i * x.row_stride + j..][..len]);
+        let value = T::at(s, [load(self.dy), load(self.y)]);
+        s.store_any(value, self.dz.part(i, j, len));
         value
     }
 }

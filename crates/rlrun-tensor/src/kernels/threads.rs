@@ -1,16 +1,110 @@
-//! How many threads a large product may use.
+//! The threads that large kernels share their outputs between.
+//!
+//! A kernel hands work over for a few microseconds at a time, and a sleeping thread takes tens of
+//! them to wake. So the others wait for work actively while they get some, and fall asleep when
+//! they have had none for a while.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-static THREADS: AtomicUsize = AtomicUsize::new(1);
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder, Yield};
 
-/// Lets products that are large enough use up to `n` threads (at least 1, which is the default).
-/// The bits of the results do not depend on it: every element is computed by one thread.
-pub fn set_num_threads(n: usize) {
-    THREADS.store(n.max(1), Ordering::Relaxed);
+/// How long a thread waits for work before it falls asleep.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+struct Team {
+    threads: usize,
+    /// Whether the others were called and have not fallen asleep since.
+    awake: Arc<AtomicBool>,
 }
 
-/// The number of threads that large products use.
+thread_local! {
+    /// The threads that kernels called from this thread may use.
+    static TEAM: RefCell<Option<Team>> = const { RefCell::new(None) };
+    /// Whether this thread is one of the others and waits for work.
+    static WAITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` on a thread of a new pool of `n` (at least 1), where kernels that are large enough use
+/// all of them. The bits of the results do not depend on it: threads split outputs, never sums.
+///
+/// # Errors
+/// If the system refuses to start so many threads.
+pub fn with_threads<R: Send>(
+    n: usize,
+    f: impl FnOnce() -> R + Send,
+) -> Result<R, ThreadPoolBuildError> {
+    if n <= 1 && TEAM.with_borrow(Option::is_none) {
+        return Ok(f());
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(n.max(1)).build()?;
+    Ok(pool.install(|| {
+        let team = Team { threads: n.max(1), awake: Arc::default() };
+        TEAM.set(Some(team));
+        f()
+    }))
+}
+
+/// The number of threads that kernels called from this thread may use.
 pub fn num_threads() -> usize {
-    THREADS.load(Ordering::Relaxed)
+    TEAM.with_borrow(|team| team.as_ref().map_or(1, |team| team.threads))
+}
+
+/// How many threads are worth their cost for so many multiply-adds, or operations that take as long.
+pub(super) fn threads_for(operations: usize) -> usize {
+    const EACH: usize = 1 << 15;
+    match num_threads() {
+        1 => 1,
+        available => (operations / EACH).clamp(1, available),
+    }
+}
+
+/// Where `part` of `whole` parts of `len` end, rounded to whole units; `None` if nothing is left.
+pub(super) fn cut(len: usize, part: usize, whole: usize, unit: usize) -> Option<usize> {
+    let at = (len * part).div_ceil(whole * unit) * unit;
+    (at < len).then_some(at)
+}
+
+/// Runs both, at the same time if another thread is free.
+pub(super) fn join<A: Send, B: Send>(
+    a: impl FnOnce() -> A + Send,
+    b: impl FnOnce() -> B + Send,
+) -> (A, B) {
+    call_the_others();
+    rayon::join(a, b)
+}
+
+fn call_the_others() {
+    TEAM.with_borrow(|team| {
+        if let Some(team) = team
+            && !team.awake.swap(true, Ordering::AcqRel)
+        {
+            let awake = team.awake.clone();
+            let caller = rayon::current_thread_index();
+            rayon::spawn_broadcast(move |other| {
+                if Some(other.index()) != caller && !WAITS.get() {
+                    wait_for_work(&awake);
+                }
+            });
+        }
+    });
+}
+
+/// Takes over work until there has been none for a while.
+fn wait_for_work(awake: &AtomicBool) {
+    WAITS.set(true);
+    let mut last = Instant::now();
+    while last.elapsed() < PATIENCE {
+        for _ in 0..64 {
+            match rayon::yield_now() {
+                Some(Yield::Executed) => last = Instant::now(),
+                _ => std::hint::spin_loop(),
+            }
+        }
+        std::thread::yield_now();
+    }
+    WAITS.set(false);
+    awake.store(false, Ordering::Release);
 }

@@ -5,6 +5,7 @@ use crate::error::{TensorError, ok};
 use crate::kernels::{self, Matrix, MatrixMut, Start};
 use crate::layout::{Dims, Layout, Shape, broadcast_shape};
 use crate::mode;
+use crate::pool::Scratch;
 use crate::read::f32s;
 use crate::tensor::Tensor;
 
@@ -250,24 +251,19 @@ impl Parts<'_> {
         let (outputs, inputs) = (weight_layout.shape[0], weight_layout.shape[1]);
         let rows = self.grad.numel() / outputs.max(1);
         let grad = self.grad.read();
-        let mut dz_tensor = None;
-        let mut bias = self.needs_bias.then(|| Tensor::zeros([outputs]));
-        let dz: &[f32] = match &self.y {
+        let mut own = None;
+        let (dz, bias): (&[f32], _) = match &self.y {
             None => {
-                if let Some(bias) = &mut bias {
-                    *bias = Tensor::build(&[outputs], |db| kernels::column_sums(&grad, false, db));
-                }
-                &grad
+                let sums = |db: &mut [f32]| kernels::column_sums(&grad, db);
+                (&grad, self.needs_bias.then(|| Tensor::build(&[outputs], sums)))
             }
             Some(y) => {
                 let y = y.read();
-                let dz = dz_tensor.insert(crate::pool::Scratch::new(grad.len()));
-                dz.copy_from_slice(&grad);
-                let db = Tensor::build(&[outputs], |db| {
-                    kernels::activation_backward(self.act, &y, dz, false, db);
+                let dz = own.insert(Scratch::new(grad.len()));
+                let bias = Tensor::build(&[outputs], |db| {
+                    kernels::activation_backward(self.act, &y, &grad, dz, db);
                 });
-                bias = bias.map(|_| db);
-                dz
+                (dz, self.needs_bias.then_some(bias))
             }
         };
         let dz = Matrix::new(dz, rows, outputs);

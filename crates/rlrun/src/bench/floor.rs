@@ -12,8 +12,9 @@ struct FloorLayer {
     bias: Trained,
     /// `[batch, out]`.
     output: Vec<f32>,
-    /// Gradient of the output before the activation, `[batch, out]`.
+    /// Gradients of the output and of what the activation got, `[batch, out]`.
     grad: Vec<f32>,
+    dz: Vec<f32>,
 }
 
 /// Parameters with what a training step needs beside them.
@@ -62,6 +63,7 @@ impl FloorNet {
                 bias: Trained::new(pair[1].to_vec()),
                 output: vec![0.0; batch * outputs],
                 grad: vec![0.0; batch * outputs],
+                dz: vec![0.0; batch * outputs],
             }
         };
         let layers = parameters.chunks_exact(2).enumerate().map(layer).collect();
@@ -117,12 +119,18 @@ impl FloorNet {
         let (before, from) = self.layers.split_at_mut(index);
         let layer = &mut from[0];
         let (inputs, outputs, batch) = (layer.inputs, layer.outputs, self.batch);
-        let (grad, bias) = (&mut layer.grad, &mut layer.bias.grad);
-        match layer.act {
-            kernels::Activation::None => kernels::column_sums(grad, false, bias),
-            act => kernels::activation_backward(act, &layer.output, grad, false, bias),
-        }
-        let dz = Matrix::new(grad, batch, outputs);
+        let (grad, dz, bias) = (&layer.grad, &mut layer.dz, &mut layer.bias.grad);
+        let dz = match layer.act {
+            kernels::Activation::None => {
+                kernels::column_sums(grad, bias);
+                grad
+            }
+            act => {
+                kernels::activation_backward(act, &layer.output, grad, dz, bias);
+                dz
+            }
+        };
+        let dz = Matrix::new(dz, batch, outputs);
         let input = before.last().map_or(x, |before| &before.output);
         kernels::gemm(
             Matrix::new(input, batch, inputs).t(),

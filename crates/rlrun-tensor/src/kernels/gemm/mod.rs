@@ -7,8 +7,9 @@
 mod pack;
 mod tile;
 
+use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::threads::num_threads;
+use super::threads::{cut, join, threads_for};
 use pack::{MAX_DEPTH, PANEL, Pack};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -38,118 +39,6 @@ pub enum Start<'a> {
     Accumulate,
 }
 
-/// A matrix to read, with any strides.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// A row-major `[rows, cols]` matrix.
-    ///
-    /// # Panics
-    /// If `data` is too short.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
-        Self::strided(data, [rows, cols], [cols, 1])
-    }
-
-    /// Element (i, j) is `data[i * strides[0] + j * strides[1]]`.
-    ///
-    /// # Panics
-    /// If an element lies outside `data`.
-    pub fn strided(data: &'a [f32], dims: [usize; 2], strides: [usize; 2]) -> Self {
-        let [rows, cols] = dims;
-        if rows > 0 && cols > 0 {
-            let last = (rows - 1).checked_mul(strides[0]).zip((cols - 1).checked_mul(strides[1]));
-            let last = last.and_then(|(r, c)| r.checked_add(c));
-            assert!(
-                last.is_some_and(|last| last < data.len()),
-                "matrix: {dims:?} with strides {strides:?} does not fit {} elements",
-                data.len()
-            );
-        }
-        Matrix { data, rows, cols, row_stride: strides[0], col_stride: strides[1] }
-    }
-
-    /// The transpose, without moving data.
-    #[must_use]
-    pub fn t(self) -> Self {
-        Matrix {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
-    }
-
-    fn rows(self, range: Range<usize>) -> Self {
-        let start = self.data.len().min(range.start * self.row_stride);
-        Matrix { data: &self.data[start..], rows: range.len(), ..self }
-    }
-
-    /// Rows and columns.
-    pub fn dims(&self) -> [usize; 2] {
-        [self.rows, self.cols]
-    }
-
-    /// Element (i, j).
-    ///
-    /// # Panics
-    /// If it lies outside the matrix.
-    pub fn get(&self, i: usize, j: usize) -> f32 {
-        assert!(i < self.rows && j < self.cols, "matrix: index ({i}, {j})");
-        self.data[i * self.row_stride + j * self.col_stride]
-    }
-}
-
-/// A matrix to write: rows at any distance, elements of a row side by side.
-#[derive(Debug)]
-pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-}
-
-impl<'a> MatrixMut<'a> {
-    /// A row-major `[rows, cols]` matrix.
-    ///
-    /// # Panics
-    /// If `data` is too short.
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        Self::with_row_stride(data, rows, cols, cols)
-    }
-
-    /// Element (i, j) is `data[i * row_stride + j]`.
-    ///
-    /// # Panics
-    /// If an element lies outside `data`, or rows overlap.
-    pub fn with_row_stride(
-        data: &'a mut [f32],
-        rows: usize,
-        cols: usize,
-        row_stride: usize,
-    ) -> Self {
-        Matrix::strided(data, [rows, cols], [row_stride, 1]);
-        assert!(row_stride >= cols || rows <= 1, "matrix: rows of the output overlap");
-        MatrixMut { data, rows, cols, row_stride }
-    }
-
-    /// The first `rows` rows, fewer than all, and the others.
-    fn split_at(self, rows: usize) -> (Self, Self) {
-        let (first, rest) = self.data.split_at_mut(rows * self.row_stride);
-        (
-            MatrixMut { data: first, rows, ..self },
-            MatrixMut { data: rest, rows: self.rows - rows, ..self },
-        )
-    }
-}
-
 /// C = act(start + A·B) for A `[m, k]`, B `[k, n]`, C `[m, n]`.
 ///
 /// Fastest with a row-major B; another B is copied, panel by panel, to a buffer of the thread.
@@ -164,11 +53,11 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
     if c.rows == 0 || c.cols == 0 {
         return;
     }
-    let mut product = Product { a, b, start, act, c };
-    match product.threads() {
-        1 => product.run(),
-        threads => product.run_on(threads),
-    }
+    let product = Product { a, b, start, act, c };
+    /// Multiply-adds in the time that storing an element takes.
+    const STORE: usize = 4;
+    let threads = threads_for(product.c.rows * product.c.cols * (product.a.cols + STORE));
+    product.run_on(threads);
 }
 
 /// A product whose shapes were checked.
@@ -189,33 +78,57 @@ const NARROW_COLS: usize = 8;
 const NARROW_ROWS: usize = 512;
 
 impl Product<'_> {
-    /// How many threads are worth their cost: each gets several tiles of rows and enough to do.
-    fn threads(&self) -> usize {
-        const MIN_PRODUCTS: usize = 1 << 20;
-        const MIN_ROWS: usize = 12;
-        let available = num_threads();
-        if available == 1 {
-            return 1;
+    /// Splits the outputs until each thread has a part.
+    fn run_on(mut self, threads: usize) {
+        if threads == 1 {
+            return self.run();
         }
-        let work = self.c.rows * self.c.cols * self.a.cols / MIN_PRODUCTS;
-        available.min(work).min(self.c.rows / MIN_ROWS).max(1)
+        let few = threads / 2;
+        match self.split(few, threads) {
+            Ok((first, rest)) => {
+                join(|| first.run_on(few), || rest.run_on(threads - few));
+            }
+            Err(mut whole) => whole.run(),
+        }
     }
 
-    /// Gives each thread a block of whole rows.
-    fn run_on(self, threads: usize) {
-        let Product { a, b, start, act, mut c } = self;
-        let share = c.rows.div_ceil(threads).next_multiple_of(12);
-        rayon::in_place_scope(|scope| {
-            let mut first = 0;
-            while c.rows > share {
-                let (block, rest) = c.split_at(share);
-                let a = a.rows(first..first + share);
-                scope.spawn(move |_| Product { a, b, start, act, c: block }.run());
-                first += share;
-                c = rest;
+    /// The first `part` of `whole` parts of the outputs, and the others: blocks of rows where C is
+    /// tall, or else of columns, so that each panel of B is copied once.
+    fn split(self, part: usize, whole: usize) -> Result<(Self, Self), Self> {
+        if self.c.rows >= self.c.cols || self.c.cols < 8 * LANES {
+            // An even number, since tiles take rows in pairs at least.
+            self.split_rows(part, whole, 2)
+        } else {
+            self.split_columns(part, whole, 4 * LANES)
+        }
+    }
+
+    fn split_rows(self, part: usize, whole: usize, unit: usize) -> Result<(Self, Self), Self> {
+        let Some(at) = cut(self.c.rows, part, whole, unit) else { return Err(self) };
+        let Product { a, b, start, act, c } = self;
+        let (first, rest) = (a.rows(0..at), a.rows(at..a.rows));
+        let (c, c_rest) = c.split_rows(at);
+        Ok((
+            Product { a: first, b, start, act, c },
+            Product { a: rest, b, start, act, c: c_rest },
+        ))
+    }
+
+    fn split_columns(self, part: usize, whole: usize, unit: usize) -> Result<(Self, Self), Self> {
+        let Some(at) = cut(self.c.cols, part, whole, unit) else { return Err(self) };
+        let Product { a, b, start, act, c } = self;
+        let ((b, b_rest), (c, c_rest)) = (b.split_columns(at), c.split_columns(at));
+        let (start, rest) = match start {
+            Start::Bias(bias) => {
+                let (bias, rest) = bias.split_at(at);
+                (Start::Bias(bias), Start::Bias(rest))
             }
-            Product { a: a.rows(first..first + c.rows), b, start, act, c }.run();
-        });
+            same => (same, same),
+        };
+        Ok((
+            Product { a, b, start, act, c },
+            Product { a, b: b_rest, start: rest, act, c: c_rest },
+        ))
     }
 
     fn run(&mut self) {
@@ -246,7 +159,6 @@ impl Product<'_> {
             for first in (0..c.rows).step_by(NARROW_ROWS) {
                 let rows = NARROW_ROWS.min(c.rows - first);
                 let ct = &mut scratch[..rows * c.cols];
-                let block = &mut c.data[first * c.row_stride..];
                 let mut transposed_start = Start::Accumulate;
                 match start {
                     Start::Zero => transposed_start = Start::Zero,
@@ -256,9 +168,9 @@ impl Product<'_> {
                         }
                     }
                     Start::Accumulate => {
-                        for (j, row) in ct.chunks_exact_mut(rows).enumerate() {
-                            for (i, x) in row.iter_mut().enumerate() {
-                                *x = block[i * c.row_stride + j];
+                        for i in 0..rows {
+                            for (j, x) in c.row(first + i).iter().enumerate() {
+                                ct[j * rows + i] = *x;
                             }
                         }
                     }
@@ -267,9 +179,9 @@ impl Product<'_> {
                 let a = a.rows(first..first + rows);
                 Product { a: b.t(), b: a.t(), start: transposed_start, act, c: c_transposed }
                     .run_tiled();
-                for (j, row) in ct.chunks_exact(rows).enumerate() {
-                    for (i, x) in row.iter().enumerate() {
-                        block[i * c.row_stride + j] = *x;
+                for i in 0..rows {
+                    for (j, x) in c.row(first + i).iter_mut().enumerate() {
+                        *x = ct[j * rows + i];
                     }
                 }
             }
@@ -314,7 +226,7 @@ impl Product<'_> {
             a_col: self.a.col_stride,
             b: self.b.data.as_ptr().wrapping_add(ks.start * self.b.row_stride + j),
             b_row: self.b.row_stride,
-            c: self.c.data.as_mut_ptr().wrapping_add(j),
+            c: self.c.data.wrapping_add(j),
             c_row: self.c.row_stride,
             bias: match self.start {
                 Start::Bias(bias) if first => Some(bias[j..j + width].as_ptr()),

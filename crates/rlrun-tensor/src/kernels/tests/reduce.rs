@@ -22,18 +22,17 @@ fn column_sums_agree_with_loops() {
     let mut rng = rng(7);
     for [m, n] in [[0, 3], [1, 1], [5, 2], [33, 17], [9, 64], [4, 100], [130, 6]] {
         let x = random(&mut rng, m * n);
-        let start = random(&mut rng, n);
         let columns = same_bits(|| {
-            let mut out = start.clone();
-            column_sums(&x, true, &mut out);
+            let mut out = vec![1.0; n];
+            column_sums(&x, &mut out);
             out
         });
         for (j, got) in columns.into_iter().enumerate() {
             // rows shorter than a vector are summed in blocks of 16
             let lane = |r: usize| (r..m).step_by(16).fold(0.0, |sum, i| sum + x[i * n + j]);
             let want = match n {
-                ..16 => (0..16).map(lane).fold(start[j], |sum, x| sum + x),
-                _ => (0..m).fold(start[j], |sum, i| sum + x[i * n + j]),
+                ..16 => (0..16).map(lane).fold(0.0, |sum, x| sum + x),
+                _ => (0..m).fold(0.0, |sum, i| sum + x[i * n + j]),
             };
             assert_eq!(got, want);
         }
@@ -49,11 +48,11 @@ fn activation_backward_is_the_elementwise_gradient_and_its_column_sums() {
         (Activation::Tanh, Some(Binary::TanhBackward)),
         (Activation::Sigmoid, Some(Binary::SigmoidBackward)),
     ] {
-        for [m, n] in [[1, 1], [7, 2], [33, 64], [5, 90]] {
+        for [m, n] in [[1, 1], [7, 2], [33, 64], [5, 90], [1300, 20]] {
             let (y, dy) = (random(&mut rng, m * n), random(&mut rng, m * n));
             let got = same_bits(|| {
                 let (mut dz, mut db) = (dy.clone(), vec![1.0; n]);
-                activation_backward(act, &y, &mut dz, false, &mut db);
+                activation_backward(act, &y, &dy, &mut dz, &mut db);
                 dz.extend(db);
                 dz
             });
@@ -62,7 +61,7 @@ fn activation_backward_is_the_elementwise_gradient_and_its_column_sums() {
                 binary(f, Operand::Output, Operand::Elements(&y), &mut dz);
             }
             let mut db = vec![0.0; n];
-            column_sums(&dz, false, &mut db);
+            column_sums(&dz, &mut db);
             assert_eq!(got, [dz, db].concat());
         }
     }
@@ -83,6 +82,32 @@ fn log_softmax_rows_agree_with_f64() {
             for (x, got) in x.iter().zip(got) {
                 assert!((f64::from(*got) - (f64::from(*x) - total.ln())).abs() < 2e-5);
             }
+        }
+    }
+}
+
+#[test]
+fn long_sums_are_sums_of_halves_on_any_number_of_threads() {
+    let mut rng = rng(15);
+    for [m, n] in [[5000, 64], [513, 3], [40_000, 1]] {
+        let (x, y) = (random(&mut rng, m * n), random(&mut rng, m * n));
+        let run = |threads| {
+            let sums = || {
+                let (mut dz, mut db) = (vec![0.0; m * n], vec![0.0; n]);
+                activation_backward(Activation::Tanh, &y, &x, &mut dz, &mut db);
+                let mut columns = vec![0.0; n];
+                column_sums(&x, &mut columns);
+                [dz, db, columns, vec![sum(&x), sum_of_squares(&x)]].concat()
+            };
+            with_threads(threads, sums).unwrap()
+        };
+        let one = run(1);
+        assert!([2, 3].into_iter().all(|threads| run(threads) == one));
+        let exact = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+        assert!((f64::from(one[one.len() - 1]) - exact).abs() < 1e-5 * exact);
+        for (j, got) in one[(m + 1) * n..(m + 2) * n].iter().enumerate() {
+            let exact: f64 = (0..m).map(|i| f64::from(x[i * n + j])).sum();
+            assert!((f64::from(*got) - exact).abs() < 1e-5 * m as f64, "{got} {exact}");
         }
     }
 }
