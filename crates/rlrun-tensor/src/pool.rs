@@ -122,34 +122,40 @@ thread_local! {
 /// Numbers in a vector that goes back to a free list of the thread when it is dropped:
 /// [`crate::Tensor::to_scratch`].
 #[derive(Debug)]
-pub struct Scratch(Vec<f32>);
+pub struct Scratch {
+    /// At least `len` numbers.
+    values: Vec<f32>,
+    len: usize,
+}
 
 impl Scratch {
     /// `len` numbers of any value.
     pub(crate) fn new(len: usize) -> Scratch {
         let used = SCRATCH.try_with(|list| list.borrow_mut().pop()).unwrap_or_default();
         let mut values = used.unwrap_or_default();
-        values.resize(len, 0.0);
-        Scratch(values)
+        if values.len() < len {
+            values.resize(len, 0.0);
+        }
+        Scratch { values, len }
     }
 }
 
 impl std::ops::Deref for Scratch {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values[..self.len]
     }
 }
 
 impl std::ops::DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values[..self.len]
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.0);
+        let values = std::mem::take(&mut self.values);
         let _gone_thread = SCRATCH.try_with(|list| {
             let mut list = list.borrow_mut();
             if list.len() < 8 && values.capacity() <= KEEP_BYTES {

@@ -6,8 +6,9 @@ use super::math::{self, Function};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::{join, threads_for};
 
-/// Multiply-adds in the time that one element takes.
-const COST: usize = 4;
+/// Multiply-adds in the time that one element takes, where its memory is near: moving it between
+/// cores takes as long again.
+const COST: usize = 1;
 
 /// Functions of one number; NaN gives NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

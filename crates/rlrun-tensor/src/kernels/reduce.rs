@@ -236,8 +236,35 @@ struct ActivationBackward<'a> {
 }
 
 impl ActivationBackward<'_> {
-    /// Splits the columns until each thread has a part.
+    /// Sums blocks of rows, and the blocks in pairs.
     fn run_on(self, threads: usize) {
+        const BLOCK: usize = 512;
+        let rows = self.dy.rows;
+        if rows <= BLOCK {
+            return self.columns_on(threads);
+        }
+        let at = (rows / 2).next_multiple_of(BLOCK);
+        let ActivationBackward { act, y, dy, dz, db } = self;
+        let (dz, dz_rest) = dz.map(|dz| dz.split_rows(at)).unzip();
+        let mut sums = vec![0.0; db.len()];
+        let [y_rest, dy_rest] = [y, dy].map(|x| x.rows(at..rows));
+        let [y, dy] = [y, dy].map(|x| x.rows(0..at));
+        let upper = ActivationBackward { act, y, dy, dz, db: &mut *db };
+        let lower = ActivationBackward { act, y: y_rest, dy: dy_rest, dz: dz_rest, db: &mut sums };
+        if threads == 1 {
+            upper.run_on(1);
+            lower.run_on(1);
+        } else {
+            let few = threads / 2;
+            join(|| upper.run_on(few), || lower.run_on(threads - few));
+        }
+        for (db, sum) in db.iter_mut().zip(sums) {
+            *db += sum;
+        }
+    }
+
+    /// Splits the columns until each thread has a part.
+    fn columns_on(self, threads: usize) {
         let few = threads / 2;
         let at = if threads == 1 { None } else { cut(self.db.len(), few, threads, LANES) };
         let Some(at) = at else { return dispatch(self) };
@@ -247,7 +274,7 @@ impl ActivationBackward<'_> {
         let (db, db_rest) = db.split_at_mut(at);
         let first = ActivationBackward { act, y, dy, dz, db };
         let rest = ActivationBackward { act, y: y_rest, dy: dy_rest, dz: dz_rest, db: db_rest };
-        join(|| first.run_on(few), || rest.run_on(threads - few));
+        join(|| first.columns_on(few), || rest.columns_on(threads - few));
     }
 
     #[inline(always)]
