@@ -116,6 +116,11 @@ impl<'a> MatrixMut<'a> {
         MatrixMut { data: data.as_mut_ptr(), rows, cols, row_stride, slice: PhantomData }
     }
 
+    /// The same matrix for a while.
+    pub(super) fn reborrow(&mut self) -> MatrixMut<'_> {
+        MatrixMut { slice: PhantomData, ..*self }
+    }
+
     /// Row `i`.
     pub(super) fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "matrix: row {i}");

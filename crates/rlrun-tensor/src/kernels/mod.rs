@@ -18,7 +18,7 @@ mod tests;
 mod threads;
 
 pub use elementwise::{Binary, Operand, Unary, binary, unary};
-pub use gemm::{Activation, Start, gemm};
+pub use gemm::{Activation, Start, gemm, gemm_tall};
 pub use matrix::{Matrix, MatrixMut};
 pub use optim::{AdamStep, adam, axpy, lerp};
 pub use reduce::{activation_backward, column_sums, log_softmax, sum, sum_of_squares};

@@ -289,11 +289,8 @@ fn weight_gradient(dz: Matrix<'_>, x: &Tensor, weight: &Layout) -> Tensor {
     let column_major = weight.is_dense() && !weight.is_contiguous();
     let layout = if column_major { *weight } else { Layout::contiguous(&weight.shape) };
     Tensor::build_as(layout, |out| {
-        let (a, b, out) = if column_major {
-            (x.t(), dz, MatrixMut::new(out, inputs, outputs))
-        } else {
-            (dz.t(), x, MatrixMut::new(out, outputs, inputs))
-        };
-        kernels::gemm(a, b, Start::Zero, Activation::None, out);
+        let (a, b, dims) =
+            if column_major { (x, dz, [inputs, outputs]) } else { (dz, x, [outputs, inputs]) };
+        kernels::gemm_tall(a, b, MatrixMut::new(out, dims[0], dims[1]));
     })
 }

@@ -132,13 +132,8 @@ impl FloorNet {
         };
         let dz = Matrix::new(dz, batch, outputs);
         let input = before.last().map_or(x, |before| &before.output);
-        kernels::gemm(
-            Matrix::new(input, batch, inputs).t(),
-            dz,
-            Start::Zero,
-            kernels::Activation::None,
-            MatrixMut::new(&mut layer.weight.grad, inputs, outputs),
-        );
+        let out = MatrixMut::new(&mut layer.weight.grad, inputs, outputs);
+        kernels::gemm_tall(Matrix::new(input, batch, inputs), dz, out);
         if let Some(before) = before.last_mut() {
             let weight = Matrix::new(&layer.weight.values, inputs, outputs);
             let out = MatrixMut::new(&mut before.grad, batch, inputs);

@@ -50,14 +50,51 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), c.cols, "gemm: length of the bias");
     }
-    if c.rows == 0 || c.cols == 0 {
-        return;
-    }
     let product = Product { a, b, start, act, c };
     /// Multiply-adds in the time that storing an element takes.
     const STORE: usize = 4;
     let threads = threads_for(product.c.rows * product.c.cols * (product.a.cols + STORE));
     product.run_on(threads);
+}
+
+/// C = AᵀB for tall A `[k, m]` and B `[k, n]`: blocks of 512 rows as [`gemm`] sums them, and the
+/// blocks in pairs, so that each thread sums the rows that it computed.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn gemm_tall(a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
+    assert_eq!((a.cols, b.rows, b.cols), (c.rows, a.rows, c.cols), "gemm_tall: shapes");
+    let threads = threads_for(c.rows * c.cols * a.rows);
+    tall_on(threads, a, b, c);
+}
+
+fn tall_on(threads: usize, a: Matrix<'_>, b: Matrix<'_>, mut c: MatrixMut<'_>) {
+    const BLOCK: usize = 512;
+    if a.rows <= BLOCK {
+        let product = Product { a: a.t(), b, start: Start::Zero, act: Activation::None, c };
+        return product.run_on(threads);
+    }
+    let at = (a.rows / 2).next_multiple_of(BLOCK);
+    let [upper_a, upper_b] = [a, b].map(|x| x.rows(0..at));
+    let [lower_a, lower_b] = [a, b].map(|x| x.rows(at..x.rows));
+    let mut sums = vec![0.0; c.rows * c.cols];
+    let lower_c = MatrixMut::new(&mut sums, c.rows, c.cols);
+    let upper_c = c.reborrow();
+    if threads == 1 {
+        tall_on(1, upper_a, upper_b, upper_c);
+        tall_on(1, lower_a, lower_b, lower_c);
+    } else {
+        let few = threads / 2;
+        join(
+            || tall_on(few, upper_a, upper_b, upper_c),
+            || tall_on(threads - few, lower_a, lower_b, lower_c),
+        );
+    }
+    for (i, sums) in sums.chunks_exact(c.cols.max(1)).enumerate() {
+        for (c, sum) in c.row(i).iter_mut().zip(sums) {
+            *c += sum;
+        }
+    }
 }
 
 /// A product whose shapes were checked.
@@ -80,6 +117,9 @@ const NARROW_ROWS: usize = 512;
 impl Product<'_> {
     /// Splits the outputs until each thread has a part.
     fn run_on(mut self, threads: usize) {
+        if self.c.rows == 0 || self.c.cols == 0 {
+            return;
+        }
         if threads == 1 {
             return self.run();
         }

@@ -104,6 +104,33 @@ fn more_threads_give_the_bits_of_one() {
 }
 
 #[test]
+fn a_tall_product_is_the_sum_of_its_blocks_on_any_number_of_threads() {
+    let mut rng = rng(16);
+    for [m, n, k] in [[64, 64, 1500], [4, 64, 513], [70, 2, 1024], [3, 3, 0], [20, 90, 512]] {
+        let (a, b) = (random(&mut rng, k * m), random(&mut rng, k * n));
+        let run = |threads| {
+            let mut c = vec![1.0; m * n];
+            let (a, b) = (Matrix::new(&a, k, m), Matrix::new(&b, k, n));
+            let out = MatrixMut::new(&mut c, m, n);
+            with_threads(threads, || gemm_tall(a, b, out)).unwrap();
+            c
+        };
+        let block = |rows: std::ops::Range<usize>| {
+            let (a, b) = (&a[rows.start * m..rows.end * m], &b[rows.start * n..rows.end * n]);
+            let (a, b) = (Matrix::new(a, rows.len(), m), Matrix::new(b, rows.len(), n));
+            gemm_twin(a.t(), b, &vec![0.0; m * n])
+        };
+        let add = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(b).map(|(a, b)| a + b).collect();
+        let want = match k {
+            1500 => add(add(block(0..512), block(512..1024)), block(1024..1500)),
+            513.. => add(block(0..512), block(512..k)),
+            _ => block(0..k),
+        };
+        assert!([1, 2, 3].into_iter().all(|threads| run(threads) == want), "{m} {n} {k}");
+    }
+}
+
+#[test]
 fn a_strided_output_keeps_what_lies_between_its_rows() {
     let mut c = vec![9.0; 2 * 5];
     let (a, b) = ([1.0, 2.0], [3.0, 4.0, 5.0]);
