@@ -211,6 +211,8 @@ fn losses() -> Vec<Case> {
             x[0].smooth_l1_loss_with(&x[1], 0.7, Reduction::None)
         }),
         case("huber_loss_with", &both(), move |x| x[0].huber_loss_with(&x[1], 0.7, sum)),
+        case("categorical_log_prob", &[signed()], move |x| x[0].categorical_log_prob(&classes())),
+        case("categorical_entropy", &[signed()], |x| x[0].categorical_entropy()),
         case("nll_loss", &[signed()], move |x| x[0].nll_loss(&classes(), mean)),
         case("nll_loss_ignoring", &[signed()], move |x| {
             x[0].nll_loss_ignoring(&classes(), Some(2), mean)

@@ -49,12 +49,14 @@ fn shapes_that_do_not_fit_are_refused() {
 fn shapes_of_losses_and_layers_that_do_not_fit_are_refused() {
     let class = || Tensor::from_i64(&[0, 1], [2]);
     let image = || ones(&[1, 1, 2, 2]);
-    let cases: [(&str, &dyn Fn() -> Tensor); 13] = [
+    let cases: [(&str, &dyn Fn() -> Tensor); 15] = [
         ("mse_loss", &|| ones(&[2]).mse_loss(&ones(&[2, 1]))),
         ("huber_loss", &|| ones(&[2]).huber_loss_with(&ones(&[3]), 1.0, Reduction::Sum)),
         ("bce", &|| ones(&[2]).binary_cross_entropy_with_logits(&ones(&[3]), Reduction::Sum)),
         ("nll_loss rows", &|| ones(&[3, 2]).nll_loss(&class(), Reduction::Mean)),
         ("nll_loss scalar", &|| Tensor::scalar(0.0).nll_loss(&class(), Reduction::Mean)),
+        ("log_prob", &|| ones(&[2, 2]).categorical_log_prob(&class().view([2, 1]))),
+        ("entropy", &|| ones(&[2, 0]).categorical_entropy()),
         ("cross_entropy", &|| ones(&[2, 2, 2]).cross_entropy(&class(), Reduction::Mean)),
         ("layer_norm", &|| ones(&[2, 3]).layer_norm(&[2], None, None, 1e-5)),
         ("layer_norm nothing", &|| ones(&[2, 3]).layer_norm(&[], None, None, 1e-5)),
@@ -73,7 +75,7 @@ fn shapes_of_losses_and_layers_that_do_not_fit_are_refused() {
 fn dimensions_and_indices_out_of_range_are_refused() {
     let at = |index: i64| Tensor::from_i64(&[index], [1]);
     let scalar = || Tensor::scalar(1.0);
-    let cases: [(&str, &dyn Fn() -> Tensor); 20] = [
+    let cases: [(&str, &dyn Fn() -> Tensor); 21] = [
         ("sum", &|| ones(&[2]).sum_dim(1, false)),
         ("mean", &|| ones(&[2]).mean_dim(-2, false)),
         ("softmax", &|| ones(&[2]).softmax(1)),
@@ -93,6 +95,7 @@ fn dimensions_and_indices_out_of_range_are_refused() {
         ("index_select", &|| ones(&[2]).index_select(0, &at(-1))),
         ("one_hot", &|| at(3).one_hot(3)),
         ("nll_loss", &|| ones(&[1, 2]).nll_loss(&at(2), Reduction::Mean)),
+        ("log_prob", &|| ones(&[1, 2]).categorical_log_prob(&at(2))),
         ("cross_entropy", &|| ones(&[1, 2]).cross_entropy(&at(-100), Reduction::Mean)),
     ];
     for (name, case) in cases {

@@ -84,11 +84,11 @@ impl Distribution {
     /// log π(a) of one action per row, `[B]`. `actions` are choices `[B]`, or vectors or flags
     /// `[B, dim]`, as [`action_tensor`] makes them.
     pub fn log_prob(&self, actions: &Tensor) -> Tensor {
-        let of_choice =
-            |log_probs: Tensor| log_probs.gather(-1, &actions.unsqueeze(-1)).squeeze_dim(-1);
         match self {
-            Categorical { logits } => of_choice(logits.log_softmax(-1)),
-            CategoricalProbs { .. } => of_choice(self.choices().1),
+            Categorical { logits } => logits.categorical_log_prob(actions),
+            CategoricalProbs { .. } => {
+                self.choices().1.gather(-1, &actions.unsqueeze(-1)).squeeze_dim(-1)
+            }
             DiagGaussian { mean, std } => {
                 normal::log_density(mean, std, actions).sum_dim(-1, false)
             }
@@ -101,7 +101,8 @@ impl Distribution {
     /// -Σ π log π, `[B]`; of the density for normals and beta distributions.
     pub fn entropy(&self) -> Tensor {
         match self {
-            Categorical { .. } | CategoricalProbs { .. } => {
+            Categorical { logits } => logits.categorical_entropy(),
+            CategoricalProbs { .. } => {
                 let (probs, log_probs) = self.choices();
                 // 0 · f32::MIN = 0 is the limit of π log π that 0 · -∞ = NaN misses.
                 -(probs * log_probs.clamp_min(f32::MIN)).sum_dim(-1, false)

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod assign;
+mod categorical;
 mod conv;
 mod copy;
 mod cross_entropy;
