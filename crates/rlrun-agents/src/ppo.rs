@@ -338,15 +338,15 @@ impl Averages {
         self.policy_loss.add(loss.policy.item());
         self.value_loss.add(loss.value.item());
         self.entropy_loss.add(loss.entropy.item());
-        let (mut clipped, mut kl) = (Mean::default(), Mean::default());
-        for (log_ratio, ratio) in loss.log_ratio.to_vec().into_iter().zip(loss.ratio.to_vec()) {
-            // (r - 1) - log r estimates KL(π_old, π) without bias and is never negative.
-            kl.add(f64::from((ratio - 1.0) - log_ratio));
-            clipped.add(f64::from(u8::from((ratio - 1.0).abs() > clip_range)));
-        }
-        self.clip_fraction.add(clipped.value());
-        self.approx_kl.add(kl.value());
-        kl.value()
+        let (log_ratio, ratio) = (loss.log_ratio.to_scratch(), loss.ratio.to_scratch());
+        let rows = ratio.len() as f64;
+        let clipped = ratio.iter().filter(|&&ratio| (ratio - 1.0).abs() > clip_range).count();
+        // (r - 1) - log r estimates KL(π_old, π) without bias and is never negative.
+        let terms = ratio.iter().zip(&*log_ratio).map(|(ratio, log)| (ratio - 1.0) - log);
+        let kl = terms.map(f64::from).sum::<f64>() / rows;
+        self.clip_fraction.add(clipped as f64 / rows);
+        self.approx_kl.add(kl);
+        kl
     }
 }
 

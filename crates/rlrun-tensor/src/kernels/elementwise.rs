@@ -103,6 +103,15 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// A row or column of an output with a single column or row, as what it is.
+    fn simplified(self, len: usize) -> Operand<'a> {
+        match self {
+            Operand::Row([x]) => Operand::Scalar(*x),
+            Operand::Column(x) if x.len() == len => Operand::Elements(x),
+            other => other,
+        }
+    }
+
     /// The parts that meet the elements of the output before `at`, in rows of length `n`, and the
     /// others.
     fn split_at(self, at: usize, n: usize) -> (Self, Self) {
@@ -152,6 +161,7 @@ pub fn binary(f: Binary, a: Operand<'_>, b: Operand<'_>, out: &mut [f32]) {
     if out.is_empty() {
         return;
     }
+    let [a, b] = [a, b].map(|x| x.simplified(out.len()));
     let rows = [a.row_len(out.len()), b.row_len(out.len())];
     let n = match rows {
         [Some(n), Some(k)] => {

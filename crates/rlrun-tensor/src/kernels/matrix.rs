@@ -128,15 +128,6 @@ impl<'a> MatrixMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.row_stride), self.cols) }
     }
 
-    /// Elements `j..j + len` of row `i`; of dense rows, counted on into the next ones.
-    #[inline(always)]
-    pub(super) fn part(&mut self, i: usize, j: usize, len: usize) -> &mut [f32] {
-        let dense = self.row_stride == self.cols && j + len <= (self.rows - i) * self.cols;
-        assert!(i < self.rows && (j + len <= self.cols || dense), "matrix: part ({i}, {j})");
-        // SAFETY: the part lies inside the slice, and the borrow of `self` keeps others away.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(i * self.row_stride + j), len) }
-    }
-
     /// The rows before `at` and those from it on.
     pub(super) fn split_rows(self, at: usize) -> (Self, Self) {
         let rest = self.data.wrapping_add(at * self.row_stride);

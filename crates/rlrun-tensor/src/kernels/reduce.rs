@@ -154,7 +154,10 @@ impl Kernel for Max<'_> {
 /// What a column sum adds up.
 trait Terms {
     /// The terms from element (i, j) on, `len` ≤ 16 of them.
-    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F;
+    ///
+    /// # Safety
+    /// They are elements of row i, or of dense rows from row i on.
+    unsafe fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F;
 }
 
 /// out\[j] = Σᵢ terms\[i, j] over `rows` rows, in strips of up to four vectors.
@@ -189,7 +192,8 @@ fn sum_strip<S: Simd, const NV: usize>(
     for i in 0..rows {
         for (u, sum) in sums.iter_mut().enumerate() {
             let len = if u + 1 < NV { LANES } else { last };
-            *sum = s.add(*sum, terms.at(s, i, j + u * LANES, len));
+            // SAFETY: `out` and the columns before it are columns of the terms, `rows` long.
+            *sum = s.add(*sum, unsafe { terms.at(s, i, j + u * LANES, len) });
         }
     }
     for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
@@ -206,7 +210,9 @@ fn sum_down_narrow<S: Simd>(s: S, rows: usize, out: &mut [f32], terms: &mut impl
     let len = rows * n;
     for (v, i) in (0..len).step_by(LANES).enumerate() {
         let sum = &mut sums[v % n];
-        let total = s.add(s.load(sum), terms.at(s, 0, i, LANES.min(len - i)));
+        // SAFETY: rows shorter than a vector are never split, so all `len` elements are dense.
+        let terms = unsafe { terms.at(s, 0, i, LANES.min(len - i)) };
+        let total = s.add(s.load(sum), terms);
         s.store(total, sum);
     }
     out.fill(0.0);
@@ -221,9 +227,21 @@ struct Elements<'a>(Matrix<'a>);
 
 impl Terms for Elements<'_> {
     #[inline(always)]
-    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
-        s.load_any(&self.0.data[i * self.0.row_stride + j..][..len])
+    unsafe fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { load_part(s, &self.0, i, j, len) }
     }
+}
+
+/// Elements `j..j + len` of row `i`, `len` ≤ 16.
+///
+/// # Safety
+/// They are elements of the row, or of dense rows from it on.
+#[inline(always)]
+unsafe fn load_part<S: Simd>(s: S, x: &Matrix<'_>, i: usize, j: usize, len: usize) -> S::F {
+    let start = x.data.as_ptr().wrapping_add(i * x.row_stride + j);
+    // SAFETY: the caller's promise; the constructors of matrices put all elements into `data`.
+    unsafe { if len == LANES { s.load_ptr(start) } else { s.load_head_ptr(start, len) } }
 }
 
 struct ActivationBackward<'a> {
@@ -280,8 +298,11 @@ impl ActivationBackward<'_> {
     #[inline(always)]
     fn through<S: Simd, T: Function<2>>(self, s: S) {
         let ActivationBackward { y, dy, dz, db, .. } = self;
+        let dims = [dy.rows, db.len()];
+        assert!(dy.dims() == dims && y.dims() == dims, "activation_backward: shapes");
         match dz {
             Some(dz) => {
+                assert_eq!([dz.rows, dz.cols], dims, "activation_backward: shapes");
                 let mut terms = Gradients { dy, y, dz, derivative: PhantomData::<T> };
                 sum_down(s, dy.rows, db, &mut terms);
             }
@@ -313,11 +334,15 @@ struct Gradients<'a, T> {
 
 impl<T: Function<2>> Terms for Gradients<'_, T> {
     #[inline(always)]
-    fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
-        let load = |x: Matrix<'_>| s.load_any(&x.data[i * x.row_stride + j..][..len]);
-        let value = T::at(s, [load(self.dy), load(self.y)]);
-        s.store_any(value, self.dz.part(i, j, len));
-        value
+    unsafe fn at<S: Simd>(&mut self, s: S, i: usize, j: usize, len: usize) -> S::F {
+        // SAFETY: the caller's promise, and the three matrices have the same dimensions.
+        unsafe {
+            let dy = load_part(s, &self.dy, i, j, len);
+            let value = T::at(s, [dy, load_part(s, &self.y, i, j, len)]);
+            let out = self.dz.data.add(i * self.dz.row_stride + j);
+            if len == LANES { s.store_ptr(value, out) } else { s.store_head_ptr(value, out, len) }
+            value
+        }
     }
 }
 
