@@ -6,6 +6,7 @@
 //! is the price of the framework.
 
 mod floor;
+mod growth;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -19,13 +20,15 @@ use rlrun_tensor::{Tensor, inference_mode};
 
 use floor::FloorNet;
 
+pub use growth::growth;
+
 /// Time that `iterations` of something take.
 type Timed = Box<dyn FnMut(u64) -> Duration>;
 
 /// One thing to measure.
 pub struct Workload {
-    /// `forward/<net>/<batch>`, `train_step/<net>/<batch>`, `act/<n_envs>`, `rollout/<env>/<n_envs>`
-    /// or `update/<algorithm>`.
+    /// `forward/<net>/<batch>`, `train_step/<net>/<batch>`, `act/<n_envs>`, `rollout/<env>/<n_envs>`,
+    /// `update/<algorithm>`, `step/<env>/<n_envs>` or `replay/<size>`.
     pub name: String,
     /// Through the ordinary API.
     pub run: Timed,
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_workload_runs() {
-        for mut workload in workloads().unwrap() {
+        for mut workload in workloads().unwrap().into_iter().chain(growth().unwrap()) {
             let Measured { seconds, floor } = workload.measure(1, Duration::from_micros(1));
             assert!(seconds > 0.0 && floor.is_none_or(|floor| floor > 0.0), "{}", workload.name);
         }

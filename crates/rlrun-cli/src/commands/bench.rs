@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-use rlrun::bench::workloads;
+use rlrun::bench::{growth, workloads};
 use rlrun::tensor::kernels;
 use serde_json::json;
 
@@ -13,6 +13,9 @@ use serde_json::json;
 pub(crate) struct Args {
     /// Only workloads whose name contains this, such as train_step
     filter: Option<String>,
+    /// Measure instead how costs grow: by batch, width, environments and size of a replay buffer
+    #[arg(long)]
+    growth: bool,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -29,7 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         writeln!(output, "{:<32} {:>11} {:>11} {:>7}", "", "time", "floor", "ratio")?;
     }
     let filter = args.filter.as_deref().unwrap_or_default();
-    for mut workload in workloads()?.into_iter().filter(|one| one.name.contains(filter)) {
+    let all = if args.growth { growth()? } else { workloads()? };
+    for mut workload in all.into_iter().filter(|one| one.name.contains(filter)) {
         let measured = workload.measure(SAMPLES, SAMPLE);
         let ratio = measured.floor.map(|floor| measured.seconds / floor);
         let name = &workload.name;
