@@ -92,10 +92,7 @@ fn update_on<const W: usize, const R: usize>(
         (*x, *rest) = std::mem::take(x).split_at_mut(at);
     }
     let (y, y_rests) = (y.map(|y| &y[..at]), y.map(|y| &y[at..]));
-    join(
-        || update_on(few, rule, x, y),
-        || update_on(threads - few, rule, rests, y_rests),
-    );
+    join(|| update_on(few, rule, x, y), || update_on(threads - few, rule, rests, y_rests));
 }
 
 /// A rule and its slices.

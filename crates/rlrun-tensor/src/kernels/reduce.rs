@@ -340,7 +340,11 @@ impl<T: Function<2>> Terms for Gradients<'_, T> {
             let dy = load_part(s, &self.dy, i, j, len);
             let value = T::at(s, [dy, load_part(s, &self.y, i, j, len)]);
             let out = self.dz.data.add(i * self.dz.row_stride + j);
-            if len == LANES { s.store_ptr(value, out) } else { s.store_head_ptr(value, out, len) }
+            if len == LANES {
+                s.store_ptr(value, out)
+            } else {
+                s.store_head_ptr(value, out, len)
+            }
             value
         }
     }

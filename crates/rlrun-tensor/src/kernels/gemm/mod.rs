@@ -120,42 +120,28 @@ impl Product<'_> {
         if self.c.rows == 0 || self.c.cols == 0 {
             return;
         }
-        if threads == 1 {
-            return self.run();
-        }
-        let few = threads / 2;
-        match self.split(few, threads) {
-            Ok((first, rest)) => {
-                join(|| first.run_on(few), || rest.run_on(threads - few));
-            }
-            Err(mut whole) => whole.run(),
-        }
+        let (few, rows, columns) = (threads / 2, self.c.rows, self.c.cols);
+        // Blocks of rows where C is tall, or else of columns, so that each panel of B is copied
+        // once. Rows in even numbers, since tiles take them in pairs at least.
+        let tall = rows >= columns || columns < 8 * LANES;
+        let at = match (threads, tall) {
+            (1, _) => None,
+            (_, true) => cut(rows, few, threads, 2),
+            (_, false) => cut(columns, few, threads, 4 * LANES),
+        };
+        let Some(at) = at else { return self.run() };
+        let (first, rest) = if tall { self.split_rows(at) } else { self.split_columns(at) };
+        join(|| first.run_on(few), || rest.run_on(threads - few));
     }
 
-    /// The first `part` of `whole` parts of the outputs, and the others: blocks of rows where C is
-    /// tall, or else of columns, so that each panel of B is copied once.
-    fn split(self, part: usize, whole: usize) -> Result<(Self, Self), Self> {
-        if self.c.rows >= self.c.cols || self.c.cols < 8 * LANES {
-            // An even number, since tiles take rows in pairs at least.
-            self.split_rows(part, whole, 2)
-        } else {
-            self.split_columns(part, whole, 4 * LANES)
-        }
-    }
-
-    fn split_rows(self, part: usize, whole: usize, unit: usize) -> Result<(Self, Self), Self> {
-        let Some(at) = cut(self.c.rows, part, whole, unit) else { return Err(self) };
+    fn split_rows(self, at: usize) -> (Self, Self) {
         let Product { a, b, start, act, c } = self;
         let (first, rest) = (a.rows(0..at), a.rows(at..a.rows));
         let (c, c_rest) = c.split_rows(at);
-        Ok((
-            Product { a: first, b, start, act, c },
-            Product { a: rest, b, start, act, c: c_rest },
-        ))
+        (Product { a: first, b, start, act, c }, Product { a: rest, b, start, act, c: c_rest })
     }
 
-    fn split_columns(self, part: usize, whole: usize, unit: usize) -> Result<(Self, Self), Self> {
-        let Some(at) = cut(self.c.cols, part, whole, unit) else { return Err(self) };
+    fn split_columns(self, at: usize) -> (Self, Self) {
         let Product { a, b, start, act, c } = self;
         let ((b, b_rest), (c, c_rest)) = (b.split_columns(at), c.split_columns(at));
         let (start, rest) = match start {
@@ -165,10 +151,7 @@ impl Product<'_> {
             }
             same => (same, same),
         };
-        Ok((
-            Product { a, b, start, act, c },
-            Product { a, b: b_rest, start: rest, act, c: c_rest },
-        ))
+        (Product { a, b, start, act, c }, Product { a, b: b_rest, start: rest, act, c: c_rest })
     }
 
     fn run(&mut self) {
