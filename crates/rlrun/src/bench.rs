@@ -211,13 +211,25 @@ fn update(
     Ok(Workload { name: format!("update/{name}"), run, floor: None })
 }
 
-/// Medians of one workload, in seconds per iteration.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Samples of one workload, in seconds per iteration.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Through the ordinary API.
-    pub seconds: f64,
-    /// The floor, where there is one.
-    pub floor: Option<f64>,
+    pub samples: Vec<f64>,
+    /// The floor, where there is one; taken in turn with the samples.
+    pub floor_samples: Vec<f64>,
+}
+
+impl Measured {
+    /// The median through the ordinary API, in seconds per iteration.
+    pub fn seconds(&self) -> f64 {
+        median(&self.samples).unwrap_or(f64::NAN)
+    }
+
+    /// The median of the floor, where there is one.
+    pub fn floor(&self) -> Option<f64> {
+        median(&self.floor_samples)
+    }
 }
 
 impl Workload {
@@ -225,15 +237,16 @@ impl Workload {
     pub fn measure(&mut self, samples: u32, sample: Duration) -> Measured {
         let iterations = calibrate(&mut self.run, sample);
         let floor_iterations = self.floor.as_mut().map(|floor| calibrate(floor, sample));
-        let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        let mut measured = Measured { samples: Vec::new(), floor_samples: Vec::new() };
         for _ in 0..samples {
-            ours.push((self.run)(iterations).as_secs_f64() / iterations as f64);
+            let seconds = (self.run)(iterations).as_secs_f64() / iterations as f64;
+            measured.samples.push(seconds);
             if let (Some(floor), Some(iterations)) = (&mut self.floor, floor_iterations) {
-                floors.push(floor(iterations).as_secs_f64() / iterations as f64);
+                let seconds = floor(iterations).as_secs_f64() / iterations as f64;
+                measured.floor_samples.push(seconds);
             }
         }
-        let floor = self.floor.is_some().then(|| median(&mut floors));
-        Measured { seconds: median(&mut ours), floor }
+        measured
     }
 }
 
@@ -250,9 +263,10 @@ fn calibrate(run: &mut Timed, sample: Duration) -> u64 {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied()
 }
 
 #[cfg(test)]
@@ -284,8 +298,10 @@ mod tests {
     #[test]
     fn every_workload_runs() {
         for mut workload in workloads().unwrap().into_iter().chain(growth().unwrap()) {
-            let Measured { seconds, floor } = workload.measure(1, Duration::from_micros(1));
-            assert!(seconds > 0.0 && floor.is_none_or(|floor| floor > 0.0), "{}", workload.name);
+            let measured = workload.measure(1, Duration::from_micros(1));
+            let floor_is_timed = measured.floor().is_none_or(|floor| floor > 0.0);
+            assert!(measured.seconds() > 0.0 && floor_is_timed, "{}", workload.name);
+            assert_eq!(measured.floor().is_some(), workload.floor.is_some());
         }
     }
 }

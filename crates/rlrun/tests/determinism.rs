@@ -8,23 +8,37 @@ use std::path::Path;
 
 use rlrun::prelude::*;
 use rlrun::tensor::kernels::with_threads;
-use small_runs::{assert_same_run, short_run};
+use small_runs::{assert_same_run, config_of, short, short_run};
 
 fn train(algorithm: &Algorithm, seed: u64, dir: &Path) {
     short_run(algorithm, seed).create(dir).unwrap().run().unwrap();
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run_twice_and_with_two_threads() {
+fn the_same_seed_gives_the_same_run_twice() {
     for algorithm in ALGORITHMS {
         let dir = tempfile::tempdir().unwrap();
-        let [first, again, threads] =
-            ["first", "again", "threads"].map(|name| dir.path().join(name));
+        let [first, again] = ["first", "again"].map(|name| dir.path().join(name));
         train(algorithm, 1, &first);
         train(algorithm, 1, &again);
         assert_same_run(&first, &again);
-        with_threads(2, || train(algorithm, 1, &threads)).unwrap();
-        assert_same_run(&first, &threads);
+    }
+}
+
+#[test]
+fn more_threads_give_the_same_run_with_networks_wide_enough_to_share() {
+    for algorithm in ALGORITHMS {
+        let dir = tempfile::tempdir().unwrap();
+        let train = |threads: usize| {
+            let path = dir.path().join(threads.to_string());
+            let wide = [short(1), vec!["agent.net_arch=[192, 256]".to_owned()]].concat();
+            let run = Run::load_with(&config_of(algorithm.name), &wide, ALGORITHMS, &[]).unwrap();
+            with_threads(threads, || run.create(&path).unwrap().run().unwrap()).unwrap();
+            path
+        };
+        let one = train(1);
+        assert_same_run(&one, &train(2));
+        assert_same_run(&one, &train(3));
     }
 }
 

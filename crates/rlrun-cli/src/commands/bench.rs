@@ -35,17 +35,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let all = if args.growth { growth()? } else { workloads()? };
     for mut workload in all.into_iter().filter(|one| one.name.contains(filter)) {
         let measured = workload.measure(SAMPLES, SAMPLE);
-        let ratio = measured.floor.map(|floor| measured.seconds / floor);
+        let (seconds, floor) = (measured.seconds(), measured.floor());
+        let ratio = floor.map(|floor| seconds / floor);
         let name = &workload.name;
         if args.json {
-            let (seconds, floor) = (measured.seconds, measured.floor);
-            let row = json!({ "name": name, "seconds": seconds, "floor": floor, "ratio": ratio });
+            let row = json!({
+                "name": name, "seconds": seconds, "floor": floor, "ratio": ratio,
+                "samples": measured.samples, "floor_samples": measured.floor_samples,
+            });
             writeln!(output, "{row}")?;
             continue;
         }
-        let floor = measured.floor.map_or_else(String::new, micros);
+        let floor = floor.map_or_else(String::new, micros);
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-        writeln!(output, "{name:<32} {:>11} {floor:>11} {ratio:>7}", micros(measured.seconds))?;
+        writeln!(output, "{name:<32} {:>11} {floor:>11} {ratio:>7}", micros(seconds))?;
     }
     Ok(())
 }

@@ -28,7 +28,8 @@ thread_local! {
 }
 
 /// Runs `f` on a thread of a new pool of `n` (at least 1), where kernels that are large enough use
-/// all of them. The bits of the results do not depend on it: threads split outputs, never sums.
+/// all of them. The bits of the results do not depend on it: threads split outputs, or the blocks of
+/// a sum.
 ///
 /// # Errors
 /// If the system refuses to start so many threads.
