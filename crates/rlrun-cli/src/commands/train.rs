@@ -10,7 +10,7 @@ use rlrun::tensor::{kernels, phase_counts};
 use rlrun::train::Trainer;
 use rlrun::train::logger::Console;
 use rlrun::{ALGORITHMS, Run};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::exit::UnreadableRunFile;
 use crate::mode_trace;
@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// Name of the run folder, else `<env>__<algorithm>__<seed>`
     #[arg(long)]
     name: Option<String>,
-    /// Threads that large products and updates may use; the result is the same, bit for bit
+    /// Threads that large products and updates may use, at most one a core; the result is the same,
+    /// bit for bit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
     /// Print what each phase recorded and made in each gradient mode; stop if a phase that should
@@ -52,7 +53,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = terminal::bar(args.quiet);
     terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
-    let threads = usize::from(args.threads);
+    let threads = threads(args.threads.into());
     kernels::with_threads(threads, || create_and_train(args, bar))
         .with_context(|| format!("cannot start `--threads {threads}`; use fewer"))?
 }
@@ -78,6 +79,15 @@ fn create_and_train(args: &Args, bar: ProgressBar) -> Result<()> {
         writeln!(io::stdout(), "run folder: {dir}\nnext: rlrun eval --checkpoint {dir}")?;
     }
     Ok(())
+}
+
+/// As many threads as were asked for, but no more than there are cores: they wait actively.
+fn threads(wanted: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if wanted > cores {
+        warn!("using {cores} threads instead of {wanted}: the machine has no more cores");
+    }
+    wanted.min(cores)
 }
 
 fn create(run_file: &Path, args: &Args) -> Result<(Trainer, PathBuf)> {
