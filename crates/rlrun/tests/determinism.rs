@@ -32,8 +32,12 @@ fn more_threads_give_the_same_run_with_networks_wide_enough_to_share() {
         let train = |threads: usize| {
             let path = dir.path().join(threads.to_string());
             let wide = [short(1), vec!["agent.net_arch=[192, 256]".to_owned()]].concat();
-            let run = Run::load_with(&config_of(algorithm.name), &wide, ALGORITHMS, &[]).unwrap();
-            with_threads(threads, || run.create(&path).unwrap().run().unwrap()).unwrap();
+            let text = config_of(algorithm.name);
+            let run = || {
+                let run = Run::load_with(&text, &wide, ALGORITHMS, &[]).unwrap();
+                run.create(&path).unwrap().run().unwrap();
+            };
+            with_threads(threads, run).unwrap();
             path
         };
         let one = train(1);
