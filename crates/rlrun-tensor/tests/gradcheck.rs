@@ -396,3 +396,31 @@ fn grad_gives_the_third_derivative_of_a_power() {
     let third = grad(&second[0].sum(), &[&x], Backward::default());
     assert_eq!(third[0].to_vec(), [48.0]);
 }
+
+#[test]
+fn choices_in_one_pass_agree_with_the_operations_they_stand_for() {
+    let numbers = |shape: &[usize], step: f32| {
+        let len = shape.iter().product::<usize>();
+        Tensor::from_vec((0..len).map(|i| 3.0 * (i as f32 * step).sin()).collect(), shape)
+    };
+    for (rows, width) in [(1, 1), (3, 2), (40, 2), (17, 5), (33, 16), (5, 70)] {
+        let logits = numbers(&[rows, width], 1.7).requires_grad_(true);
+        let twin = numbers(&[rows, width], 1.7).requires_grad_(true);
+        let choices: Vec<i64> = (0..rows as i64).map(|row| row * 7 % width as i64).collect();
+        let choices = Tensor::from_i64(&choices, [rows]);
+        let weights = numbers(&[rows], 0.9);
+
+        let fused = [logits.categorical_log_prob(&choices), logits.categorical_entropy()];
+        let log_probs = twin.log_softmax(-1);
+        let chosen = log_probs.gather(-1, &choices.unsqueeze(-1)).squeeze_dim(-1);
+        let entropy = -(log_probs.exp() * &log_probs).sum_dim(-1, false);
+        let near = |a: &Tensor, b: &Tensor| {
+            let pairs = a.to_vec().into_iter().zip(b.to_vec());
+            pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-5)
+        };
+        assert!(near(&fused[0], &chosen) && near(&fused[1], &entropy), "{rows} {width}");
+        ((&fused[0] + &fused[1] * 0.5) * &weights).sum().backward();
+        ((chosen + entropy * 0.5) * &weights).sum().backward();
+        assert!(near(&logits.grad().unwrap(), &twin.grad().unwrap()), "{rows} {width}");
+    }
+}

@@ -111,3 +111,38 @@ fn binary_functions_broadcast_rows_columns_and_numbers() {
         }
     }
 }
+
+#[test]
+fn more_threads_give_the_bits_of_one_for_every_broadcast() {
+    let mut rng = rng(17);
+    let (m, n) = (700, 300);
+    let (x, row, column) = (random(&mut rng, m * n), random(&mut rng, n), random(&mut rng, m));
+    let run = |threads| {
+        let all = || {
+            let mut results = Vec::new();
+            let operands = [
+                (Operand::Output, Operand::Scalar(2.0)),
+                (Operand::Elements(&x), Operand::Row(&row)),
+                (Operand::Column(&column), Operand::Elements(&x)),
+                (Operand::Elements(&x), Operand::Row(&x)),
+                (Operand::Row(&row[..1]), Operand::Column(&x)),
+            ];
+            for (a, b) in operands {
+                let mut out = x.clone();
+                binary(Binary::Div, a, b, &mut out);
+                results.extend(out);
+            }
+            let mut out = vec![0.0; m * n];
+            unary(Unary::Tanh, &x, &mut out);
+            results.extend(out);
+            results
+        };
+        with_threads(threads, all).unwrap()
+    };
+    let one = run(1);
+    assert_eq!(one[m * n + n + 1], x[n + 1] / row[1]);
+    assert_eq!(one[2 * m * n + n + 1], column[1] / x[n + 1]);
+    assert_eq!(one[3 * m * n + 5], 1.0);
+    assert_eq!(one[4 * m * n + 5], row[0] / x[5]);
+    assert!([2, 3].into_iter().all(|threads| run(threads) == one));
+}

@@ -59,3 +59,22 @@ fn moments_of_a_zero_gradient_decay_to_zero_past_the_subnormals() {
     }
     assert_eq!((m, v), ([0.0; 5], [0.0; 5]));
 }
+
+#[test]
+fn more_threads_give_the_bits_of_one() {
+    let mut rng = rng(18);
+    let len = 100_003;
+    let (p0, g, m0) = (random(&mut rng, len), random(&mut rng, len), random(&mut rng, len));
+    let run = |threads| {
+        let step = || {
+            let (mut p, mut m, mut v) = (p0.clone(), m0.clone(), vec![0.5; len]);
+            adam(&mut p, &g, &mut m, &mut v, &AdamStep::new(1e-2, (0.9, 0.999), 1e-5, 3));
+            lerp(&mut p, &g, 0.3);
+            axpy(0.7, &g, &mut m);
+            [p, m, v].concat()
+        };
+        with_threads(threads, step).unwrap()
+    };
+    let one = run(1);
+    assert!([2, 3].into_iter().all(|threads| run(threads) == one));
+}
