@@ -4,7 +4,7 @@
 
 use super::math::{self, Function};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::threads::{join, threads_for};
+use super::threads::{halves, threads_for};
 
 /// Multiply-adds in the time that one element takes, where its memory is near: moving it between
 /// cores takes as long again.
@@ -150,10 +150,9 @@ fn map(threads: usize, f: Unary, x: &[f32], out: &mut [f32]) {
     if threads == 1 {
         return dispatch(Map { f, x: Operand::Elements(x), out });
     }
-    let few = threads / 2;
-    let at = (out.len() * few / threads).next_multiple_of(LANES);
+    let at = (out.len() * (threads / 2) / threads).next_multiple_of(LANES);
     let ((x, x_rest), (out, rest)) = (x.split_at(at), out.split_at_mut(at));
-    join(|| map(few, f, x, out), || map(threads - few, f, x_rest, rest));
+    halves(threads, |n| map(n, f, x, out), |n| map(n, f, x_rest, rest));
 }
 
 /// out = f(a, b) with broadcasting over a row-major `[m, n]` output.
@@ -242,9 +241,9 @@ impl Kernel for Zip<'_> {
 impl Zip<'_> {
     /// Splits the output between rows, or within its only row.
     fn run_on(self, threads: usize) {
-        let (len, few) = (self.out.len(), threads / 2);
+        let len = self.out.len();
         let whole = if self.n == len { LANES } else { self.n };
-        let at = (len * few / threads).next_multiple_of(whole);
+        let at = (len * (threads / 2) / threads).next_multiple_of(whole);
         if threads == 1 || at >= len {
             return dispatch(self);
         }
@@ -257,7 +256,7 @@ impl Zip<'_> {
         let lengths = if n == len { [at, len - at] } else { [n, n] };
         let first = Zip { f, a, b, n: lengths[0], out };
         let rest = Zip { f, a: a_rest, b: b_rest, n: lengths[1], out: rest };
-        join(|| first.run_on(few), || rest.run_on(threads - few));
+        halves(threads, |n| first.run_on(n), |n| rest.run_on(n));
     }
 
     #[inline(always)]

@@ -53,6 +53,7 @@ impl<'a> Matrix<'a> {
     }
 
     pub(super) fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.end <= self.rows, "matrix: rows {range:?} of {}", self.rows);
         let start = self.data.len().min(range.start * self.row_stride);
         Matrix { data: &self.data[start..], rows: range.len(), ..self }
     }
@@ -130,12 +131,14 @@ impl<'a> MatrixMut<'a> {
 
     /// The rows before `at` and those from it on.
     pub(super) fn split_rows(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.rows, "matrix: row {at} of {}", self.rows);
         let rest = self.data.wrapping_add(at * self.row_stride);
         (MatrixMut { rows: at, ..self }, MatrixMut { data: rest, rows: self.rows - at, ..self })
     }
 
     /// The columns before `at` and those from it on.
     pub(super) fn split_columns(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.cols, "matrix: column {at} of {}", self.cols);
         let right = self.data.wrapping_add(at);
         (MatrixMut { cols: at, ..self }, MatrixMut { data: right, cols: self.cols - at, ..self })
     }

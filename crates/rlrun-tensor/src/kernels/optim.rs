@@ -3,7 +3,7 @@
 //! Every function panics when the slices differ in length.
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::threads::{join, threads_for};
+use super::threads::{halves, threads_for};
 use std::ops::Range;
 
 /// What one Adam step needs besides the slices (Kingma & Ba 2015; PyTorch's form).
@@ -85,14 +85,13 @@ fn update_on<const W: usize, const R: usize>(
     if threads == 1 {
         return dispatch(Update { rule, x, y });
     }
-    let few = threads / 2;
-    let at = (x[0].len() * few / threads).next_multiple_of(LANES);
+    let at = (x[0].len() * (threads / 2) / threads).next_multiple_of(LANES);
     let mut rests = std::array::from_fn(|_| Default::default());
     for (x, rest) in x.iter_mut().zip(&mut rests) {
         (*x, *rest) = std::mem::take(x).split_at_mut(at);
     }
     let (y, y_rests) = (y.map(|y| &y[..at]), y.map(|y| &y[at..]));
-    join(|| update_on(few, rule, x, y), || update_on(threads - few, rule, rests, y_rests));
+    halves(threads, |n| update_on(n, rule, x, y), |n| update_on(n, rule, rests, y_rests));
 }
 
 /// A rule and its slices.

@@ -7,7 +7,7 @@ use super::gemm::Activation;
 use super::math::{self, Function};
 use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::threads::{cut, join, threads_for};
+use super::threads::{cut, halves, threads_for};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -31,11 +31,7 @@ fn fold(threads: usize, x: &[f32], f: Term) -> f32 {
         return dispatch(Fold { x, f });
     }
     let (left, right) = x.split_at((x.len() / 2).next_multiple_of(BLOCK));
-    if threads == 1 {
-        return fold(1, left, f) + fold(1, right, f);
-    }
-    let few = threads / 2;
-    let (left, right) = join(|| fold(few, left, f), || fold(threads - few, right, f));
+    let (left, right) = halves(threads, |n| fold(n, left, f), |n| fold(n, right, f));
     left + right
 }
 
@@ -269,13 +265,7 @@ impl ActivationBackward<'_> {
         let [y, dy] = [y, dy].map(|x| x.rows(0..at));
         let upper = ActivationBackward { act, y, dy, dz, db: &mut *db };
         let lower = ActivationBackward { act, y: y_rest, dy: dy_rest, dz: dz_rest, db: &mut sums };
-        if threads == 1 {
-            upper.run_on(1);
-            lower.run_on(1);
-        } else {
-            let few = threads / 2;
-            join(|| upper.run_on(few), || lower.run_on(threads - few));
-        }
+        halves(threads, |n| upper.run_on(n), |n| lower.run_on(n));
         for (db, sum) in db.iter_mut().zip(sums) {
             *db += sum;
         }
@@ -283,8 +273,7 @@ impl ActivationBackward<'_> {
 
     /// Splits the columns until each thread has a part.
     fn columns_on(self, threads: usize) {
-        let few = threads / 2;
-        let at = if threads == 1 { None } else { cut(self.db.len(), few, threads, LANES) };
+        let at = if threads == 1 { None } else { cut(self.db.len(), threads, LANES) };
         let Some(at) = at else { return dispatch(self) };
         let ActivationBackward { act, y, dy, dz, db } = self;
         let ((y, y_rest), (dy, dy_rest)) = (y.split_columns(at), dy.split_columns(at));
@@ -292,7 +281,7 @@ impl ActivationBackward<'_> {
         let (db, db_rest) = db.split_at_mut(at);
         let first = ActivationBackward { act, y, dy, dz, db };
         let rest = ActivationBackward { act, y: y_rest, dy: dy_rest, dz: dz_rest, db: db_rest };
-        join(|| first.columns_on(few), || rest.columns_on(threads - few));
+        halves(threads, |n| first.columns_on(n), |n| rest.columns_on(n));
     }
 
     #[inline(always)]

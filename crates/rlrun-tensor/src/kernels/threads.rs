@@ -62,17 +62,29 @@ pub(super) fn threads_for(operations: usize) -> usize {
     }
 }
 
-/// Where `part` of `whole` parts of `len` end, rounded to whole units; `None` if nothing is left.
-pub(super) fn cut(len: usize, part: usize, whole: usize, unit: usize) -> Option<usize> {
-    let at = (len * part).div_ceil(whole * unit) * unit;
+/// Where the first half of the threads stops in `len`, rounded to whole units; `None` if nothing is
+/// left for the others.
+pub(super) fn cut(len: usize, threads: usize, unit: usize) -> Option<usize> {
+    let at = (len * (threads / 2)).div_ceil(threads * unit) * unit;
     (at < len).then_some(at)
 }
 
-/// Runs both, at the same time if another thread is free.
-pub(super) fn join<A: Send, B: Send>(
-    a: impl FnOnce() -> A + Send,
-    b: impl FnOnce() -> B + Send,
+/// Runs both halves of some work, each with its share of the threads: at the same time if there is
+/// more than one, else one after the other.
+pub(super) fn halves<A: Send, B: Send>(
+    threads: usize,
+    first: impl FnOnce(usize) -> A + Send,
+    rest: impl FnOnce(usize) -> B + Send,
 ) -> (A, B) {
+    if threads == 1 {
+        return (first(1), rest(1));
+    }
+    let few = threads / 2;
+    join(|| first(few), || rest(threads - few))
+}
+
+/// Runs both, at the same time if another thread is free.
+fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     call_the_others();
     let (taken, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let first = || {

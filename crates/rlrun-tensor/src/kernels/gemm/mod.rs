@@ -9,7 +9,7 @@ mod tile;
 
 use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
-use super::threads::{cut, join, threads_for};
+use super::threads::{cut, halves, threads_for};
 use pack::{MAX_DEPTH, PANEL, Pack};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -80,16 +80,11 @@ fn tall_on(threads: usize, a: Matrix<'_>, b: Matrix<'_>, mut c: MatrixMut<'_>) {
     let mut sums = vec![0.0; c.rows * c.cols];
     let lower_c = MatrixMut::new(&mut sums, c.rows, c.cols);
     let upper_c = c.reborrow();
-    if threads == 1 {
-        tall_on(1, upper_a, upper_b, upper_c);
-        tall_on(1, lower_a, lower_b, lower_c);
-    } else {
-        let few = threads / 2;
-        join(
-            || tall_on(few, upper_a, upper_b, upper_c),
-            || tall_on(threads - few, lower_a, lower_b, lower_c),
-        );
-    }
+    halves(
+        threads,
+        |n| tall_on(n, upper_a, upper_b, upper_c),
+        |n| tall_on(n, lower_a, lower_b, lower_c),
+    );
     for (i, sums) in sums.chunks_exact(c.cols.max(1)).enumerate() {
         for (c, sum) in c.row(i).iter_mut().zip(sums) {
             *c += sum;
@@ -120,18 +115,18 @@ impl Product<'_> {
         if self.c.rows == 0 || self.c.cols == 0 {
             return;
         }
-        let (few, rows, columns) = (threads / 2, self.c.rows, self.c.cols);
+        let (rows, columns) = (self.c.rows, self.c.cols);
         // Blocks of rows where C is tall, or else of columns, so that each panel of B is copied
         // once. Rows in even numbers, since tiles take them in pairs at least.
         let tall = rows >= columns || columns < 8 * LANES;
         let at = match (threads, tall) {
             (1, _) => None,
-            (_, true) => cut(rows, few, threads, 2),
-            (_, false) => cut(columns, few, threads, 4 * LANES),
+            (_, true) => cut(rows, threads, 2),
+            (_, false) => cut(columns, threads, 4 * LANES),
         };
         let Some(at) = at else { return self.run() };
         let (first, rest) = if tall { self.split_rows(at) } else { self.split_columns(at) };
-        join(|| first.run_on(few), || rest.run_on(threads - few));
+        halves(threads, |n| first.run_on(n), |n| rest.run_on(n));
     }
 
     fn split_rows(self, at: usize) -> (Self, Self) {
