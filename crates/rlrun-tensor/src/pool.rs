@@ -1,78 +1,52 @@
-//! Free lists of this thread: what a step allocated, the next step uses again.
+//! Free lists of this thread: what a step allocated, the next step uses again. They know nothing of
+//! what waits in them.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-use crate::storage::Storage;
-use crate::tensor::Inner;
-
-/// Storages of `2^i` numbers wait in list `i`; larger ones go back to the system.
+/// Blocks with memory for `2^i` numbers wait in list `i`; larger ones go back to the system.
 const CLASSES: usize = 25;
 const SMALLEST: usize = 16;
 /// Bytes that one list may keep.
 const KEEP_BYTES: usize = 1 << 22;
 
-type FreeLists<T> = [Vec<Arc<T>>; CLASSES];
+/// Blocks with memory, a list for each size: a `thread_local!` beside their type.
+pub(crate) struct SizeLists<T>(RefCell<[Vec<Arc<T>>; CLASSES]>);
 
-thread_local! {
-    static STORAGES: RefCell<FreeLists<Storage>> =
-        const { RefCell::new([const { Vec::new() }; CLASSES]) };
-    /// Inference tensors with their memory. They have neither counter nor record, so that nothing
-    /// has to be made new before they are used again.
-    static INFERENCE_TENSORS: RefCell<FreeLists<Inner>> =
-        const { RefCell::new([const { Vec::new() }; CLASSES]) };
+impl<T> SizeLists<T> {
+    pub(crate) const fn new() -> SizeLists<T> {
+        SizeLists(RefCell::new([const { Vec::new() }; CLASSES]))
+    }
 }
 
-fn class_of(len: usize) -> usize {
-    len.max(SMALLEST).next_power_of_two().trailing_zeros() as usize
+/// The list for memory of `len` numbers, if it is not too large for any, and how much its blocks
+/// have.
+pub(crate) fn class_of(len: usize) -> Option<(usize, usize)> {
+    let class = len.max(SMALLEST).next_power_of_two().trailing_zeros() as usize;
+    (class < CLASSES).then_some((class, 1 << class))
 }
 
-fn take<T>(lists: &'static LocalKey<RefCell<FreeLists<T>>>, len: usize) -> Option<Arc<T>> {
-    lists.try_with(|lists| lists.borrow_mut().get_mut(class_of(len))?.pop()).ok()?
+/// A used block with memory for at least `len` numbers, owned by the caller alone.
+pub(crate) fn take<T>(lists: &'static LocalKey<SizeLists<T>>, len: usize) -> Option<Arc<T>> {
+    let (class, _) = class_of(len)?;
+    lists.try_with(|lists| lists.0.borrow_mut()[class].pop()).ok()?
 }
 
-/// Keeps `block` unless the list is full.
-fn give<T>(
-    lists: &'static LocalKey<RefCell<FreeLists<T>>>,
+/// Keeps a block that nobody else holds, unless the list of its class is full.
+pub(crate) fn give<T>(
+    lists: &'static LocalKey<SizeLists<T>>,
     class: usize,
     block: Arc<T>,
 ) -> Result<(), Arc<T>> {
     let keep = (KEEP_BYTES >> (class + 2)).clamp(4, 256);
     let mut left = Some(block);
     // A thread that ends keeps nothing.
-    let _gone_thread = lists.try_with(|lists| match lists.borrow_mut().get_mut(class) {
+    let _gone_thread = lists.try_with(|lists| match lists.0.borrow_mut().get_mut(class) {
         Some(list) if list.len() < keep => list.extend(left.take()),
         _ => {}
     });
     left.map_or(Ok(()), Err)
-}
-
-/// A storage of at least `len` numbers of any value, owned by the caller alone.
-pub(crate) fn take_storage(len: usize) -> Arc<Storage> {
-    take(&STORAGES, len).unwrap_or_else(|| {
-        let class = class_of(len);
-        let len = if class < CLASSES { 1 << class } else { len };
-        Arc::new(Storage::pooled(vec![0.0; len], class))
-    })
-}
-
-/// Takes a storage back if this was the last handle to it.
-pub(crate) fn give_storage(mut storage: Arc<Storage>) {
-    let Some(only) = unique(&mut storage) else { return };
-    let Some(class) = only.class() else { return };
-    only.renew();
-    give(&STORAGES, class, storage).ok();
-}
-
-/// A used inference tensor with memory for at least `len` numbers, owned by the caller alone.
-pub(crate) fn take_inference_tensor(len: usize) -> Option<Arc<Inner>> {
-    take(&INFERENCE_TENSORS, len)
-}
-
-/// Takes back an inference tensor that nobody else holds, with memory of the class.
-pub(crate) fn give_inference_tensor(class: usize, tensor: Arc<Inner>) -> Result<(), Arc<Inner>> {
-    give(&INFERENCE_TENSORS, class, tensor)
 }
 
 /// The contents of an `Arc` without other owners; cheaper than `Arc::get_mut` where there are some.
@@ -119,8 +93,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Numbers in a vector that goes back to a free list of the thread when it is dropped:
-/// [`crate::Tensor::to_scratch`].
+/// Numbers in a vector that goes back to a free list of the thread when it is dropped.
 #[derive(Debug)]
 pub struct Scratch {
     /// At least `len` numbers.

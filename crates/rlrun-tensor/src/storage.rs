@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::Site;
-use crate::pool;
+use crate::pool::{self, SizeLists};
 
 /// The type of a tensor's elements. Only `F32` is differentiable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,10 @@ impl Storage {
     }
 }
 
+thread_local! {
+    static USED: SizeLists<Storage> = const { SizeLists::new() };
+}
+
 /// A shared storage that goes back to the free list of the thread that drops it last.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageRef(Option<Arc<Storage>>);
@@ -125,7 +129,12 @@ impl StorageRef {
 
     /// At least `len` numbers of any value; nobody else holds it.
     pub(crate) fn f32(len: usize) -> StorageRef {
-        StorageRef(Some(pool::take_storage(len)))
+        StorageRef(Some(pool::take(&USED, len).unwrap_or_else(|| {
+            Arc::new(match pool::class_of(len) {
+                Some((class, len)) => Storage::pooled(vec![0.0; len], class),
+                None => Storage::new(Buffer::F32(vec![0.0; len])),
+            })
+        })))
     }
 
     pub(crate) fn same(&self, other: &StorageRef) -> bool {
@@ -162,8 +171,10 @@ impl std::ops::Deref for StorageRef {
 
 impl Drop for StorageRef {
     fn drop(&mut self) {
-        if let Some(storage) = self.0.take() {
-            pool::give_storage(storage);
-        }
+        let Some(mut storage) = self.0.take() else { return };
+        let Some(only) = pool::unique(&mut storage) else { return };
+        let Some(class) = only.class() else { return };
+        only.renew();
+        pool::give(&USED, class, storage).ok();
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Origin, Site, TensorError, ok, raise};
 use crate::layout::{Layout, Shape, checked_numel};
 use crate::meta::Meta;
 use crate::mode;
-use crate::pool::{self, Recycle};
+use crate::pool::{self, Recycle, SizeLists};
 use crate::storage::{Buffer, DType, StorageRef};
 
 /// A strided array of `f32` (or of indices or flags) that may take part in recorded history.
@@ -35,6 +35,9 @@ pub struct Inner {
 
 thread_local! {
     static BLOCKS: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
+    /// Inference tensors with their memory. They have neither counter nor record, so that nothing
+    /// has to be made new before they are used again.
+    static INFERENCE_TENSORS: SizeLists<Inner> = const { SizeLists::new() };
 }
 
 impl Recycle for Inner {
@@ -66,7 +69,7 @@ impl Drop for Tensor {
             return;
         }
         let used = match inner.reusable_class() {
-            Some(class) => pool::give_inference_tensor(class, inner).err(),
+            Some(class) => pool::give(&INFERENCE_TENSORS, class, inner).err(),
             None => Some(inner),
         };
         if let Some(inner) = used {
@@ -131,7 +134,7 @@ impl Tensor {
         let numel = layout.numel();
         let layout = Layout { offset: 0, ..layout };
         if let Some(mode_at) = mode::mode().inference
-            && let Some(mut used) = pool::take_inference_tensor(numel)
+            && let Some(mut used) = pool::take(&INFERENCE_TENSORS, numel)
             && let Some(inner) = Arc::get_mut(&mut used)
         {
             fill(&mut inner.storage.fresh_f32()[..numel]);

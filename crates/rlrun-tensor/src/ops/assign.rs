@@ -5,8 +5,7 @@ use crate::error::ok;
 use crate::kernels::{self, Binary};
 use crate::tensor::Tensor;
 
-use super::arithmetic::{reduce, with_number};
-use super::elementwise::{Keep, Unary};
+use super::apply::{Keep, Unary, reduce, with_number};
 
 impl Tensor {
     /// `self += other`, broadcast to this shape.

@@ -1,125 +1,11 @@
 //! Functions of one tensor, element by element: one line each with the formula and its derivative.
 
-use crate::autograd::NodeRef;
-use crate::error::ok;
 use crate::kernels::{self, Binary};
 use crate::mode;
-use crate::pool::Scratch;
 use crate::tensor::Tensor;
 
+use super::apply::{Keep, Unary, each, zip};
 use super::special::polygamma;
-
-/// What the derivative is written in.
-pub(super) enum Keep {
-    /// Nothing: the derivative is constant.
-    Nothing,
-    /// The input.
-    Input,
-    /// The result.
-    Result,
-}
-
-/// A function of one number and its derivative: `backward(kept, grad)`.
-pub(super) struct Unary<F, B> {
-    op: &'static str,
-    keep: Keep,
-    forward: F,
-    backward: B,
-}
-
-impl<F, B> Unary<F, B>
-where
-    F: Fn(&[f32], &mut [f32]),
-    B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
-{
-    pub(super) fn new(op: &'static str, keep: Keep, forward: F, backward: B) -> Unary<F, B> {
-        Unary { op, keep, forward, backward }
-    }
-}
-
-/// A kernel as a function of slices.
-fn lift(f: kernels::Unary) -> impl Fn(&[f32], &mut [f32]) {
-    move |input, out| kernels::unary(f, input, out)
-}
-
-/// Lifts a function of one number to slices.
-pub(super) fn each(f: impl Fn(f32) -> f32) -> impl Fn(&[f32], &mut [f32]) {
-    move |input, out| {
-        for (out, &x) in out.iter_mut().zip(input) {
-            *out = f(x);
-        }
-    }
-}
-
-impl Tensor {
-    #[track_caller]
-    pub(super) fn unary<F, B>(&self, unary: Unary<F, B>) -> Tensor
-    where
-        F: Fn(&[f32], &mut [f32]),
-        B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
-    {
-        let Unary { op, keep, forward, backward } = unary;
-        ok(self.expect_f32(op));
-        let value = self.map(forward);
-        if !Tensor::any_requires_grad(&[self]) {
-            return value;
-        }
-        let result = value.clone();
-        value.record(op, [self], |saver| {
-            let kept = match keep {
-                Keep::Nothing => None,
-                Keep::Input => Some(saver.input(self)),
-                Keep::Result => Some(saver.result(&result)),
-            };
-            move |grad: &Tensor, node: &NodeRef| {
-                let kept = kept.as_ref().map(|kept| kept.get(node));
-                [Some(backward(kept.as_ref().unwrap_or(grad), grad))]
-            }
-        })
-    }
-
-    #[track_caller]
-    pub(super) fn unary_<F, B>(&self, unary: Unary<F, B>)
-    where
-        F: Fn(&[f32], &mut [f32]),
-        B: Fn(&Tensor, &Tensor) -> Tensor + Send + Sync + 'static,
-    {
-        let Unary { op, keep, forward, backward } = unary;
-        ok(self.expect_f32(op));
-        let node = self.begin_write(op, [self], |saver| {
-            let kept = match keep {
-                Keep::Nothing => None,
-                Keep::Input => Some(saver.input(&self.clone_contiguous())),
-                Keep::Result => Some(saver.result_of_write(self)),
-            };
-            move |grad: &Tensor, node: &NodeRef| {
-                let kept = kept.as_ref().map(|kept| kept.get(node));
-                [Some(backward(kept.as_ref().unwrap_or(grad), grad))]
-            }
-        });
-        // Read and written under one lock: writes from several threads do not lose each other.
-        self.update_each(op, |target| match target {
-            [only] => forward(&[*only], std::slice::from_mut(only)),
-            _ => {
-                let mut old = Scratch::new(target.len());
-                old.copy_from_slice(target);
-                forward(&old, target);
-            }
-        });
-        self.end_write(node);
-    }
-
-    /// The function applied to every element; memory order is kept where it is dense.
-    #[track_caller]
-    pub(super) fn map(&self, forward: impl Fn(&[f32], &mut [f32])) -> Tensor {
-        if self.layout.is_dense() {
-            let numbers = self.read_memory();
-            return Tensor::build_as(self.layout, |out| forward(&numbers, out));
-        }
-        let numbers = self.read();
-        Tensor::build(self.dims(), |out| forward(&numbers, out))
-    }
-}
 
 /// One line per function: documentation, names of the two forms (arguments), what is kept,
 /// the formula, the derivative.
@@ -151,12 +37,17 @@ macro_rules! unary {
     )* } };
 }
 
+/// A kernel as a function of slices.
+fn lift(f: kernels::Unary) -> impl Fn(&[f32], &mut [f32]) {
+    move |input, out| kernels::unary(f, input, out)
+}
+
 /// The gradient through a function in one pass, or as a formula where it is recorded.
 fn through(f: Binary, grad: &Tensor, y: &Tensor, formula: impl FnOnce() -> Tensor) -> Tensor {
     if mode::recording() {
         return formula();
     }
-    super::arithmetic::zip(f, grad, y)
+    zip(f, grad, y)
 }
 
 /// 1 where `x` fulfils `condition`, else 0: a constant of `x`'s shape.

@@ -1,5 +1,6 @@
 //! The operations, each with its backward rule beside it.
 
+mod apply;
 mod arithmetic;
 mod assign;
 mod categorical;
@@ -15,6 +16,7 @@ mod norm;
 mod operators;
 mod recurrent;
 mod reduce;
+mod select;
 mod shape;
 mod softmax;
 mod special;

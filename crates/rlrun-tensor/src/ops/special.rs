@@ -3,7 +3,7 @@
 use crate::autograd::NodeRef;
 use crate::tensor::Tensor;
 
-use super::arithmetic::{reduce, zip_each};
+use super::apply::{reduce, zip_each};
 
 impl Tensor {
     /// `ln B(self, other) = ln Γ(self) + ln Γ(other) - ln Γ(self + other)` for positive numbers,
