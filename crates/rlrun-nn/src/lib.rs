@@ -51,5 +51,6 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use lstm_cell::LstmCell;
 pub use mlp::Mlp;
+use module::distinct;
 pub use module::{Layer, Module, join};
 pub use sequential::Sequential;

@@ -1,5 +1,7 @@
 //! What a network is: named parameters that can be listed, saved and loaded.
 
+use std::borrow::Borrow;
+
 use rlrun_core::{State, StateError};
 use rlrun_tensor::{Parameter, Tensor, no_grad};
 
@@ -15,19 +17,30 @@ pub trait Module {
     /// module that contains modules passes the call on to them; the others have none.
     fn visit_dropout(&self, _prefix: &str, _visit: &mut dyn FnMut(&str, &Dropout)) {}
 
-    /// Handles to all parameters, in the order of [`Module::visit_parameters`].
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut parameters = Vec::new();
-        self.visit_parameters("", &mut |_, parameter| parameters.push(parameter.clone()));
-        parameters
+    /// Every parameter and its path, in the order of [`Module::visit_parameters`]. A parameter that
+    /// several layers share is listed once, under its first path.
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        let mut named: Vec<(String, Parameter)> = Vec::new();
+        self.visit_parameters("", &mut |path, parameter| {
+            if named.iter().all(|(_, other)| !other.is(parameter)) {
+                named.push((path.to_owned(), parameter.clone()));
+            }
+        });
+        named
     }
 
-    /// A copy of every parameter under its path, row-major: PyTorch's `state_dict`.
+    /// Handles to all parameters, each once, in the order of [`Module::visit_parameters`].
+    fn parameters(&self) -> Vec<Parameter> {
+        self.named_parameters().into_iter().map(|(_, parameter)| parameter).collect()
+    }
+
+    /// A copy of every parameter under its path, row-major: PyTorch's `state_dict`, in which a
+    /// shared parameter has its first path only.
     fn state(&self) -> State {
         let mut state = State::new();
-        self.visit_parameters("", &mut |path, parameter| {
+        for (path, parameter) in self.named_parameters() {
             state.insert_f32(path, parameter.dims(), &parameter.to_vec());
-        });
+        }
         state
     }
 
@@ -37,20 +50,15 @@ pub trait Module {
     /// # Errors
     /// [`StateError`] naming the first entry that does not fit.
     fn load_state(&self, state: &State) -> Result<(), StateError> {
-        let mut loads = Vec::new();
-        let mut outcome = Ok(());
-        self.visit_parameters("", &mut |path, parameter| match fitting(state, path, parameter) {
-            Ok(source) => loads.push((path.to_owned(), parameter.clone(), source)),
-            Err(error) if outcome.is_ok() => outcome = Err(error),
-            Err(_) => {}
-        });
-        outcome?;
-        if let Some(path) = state.0.keys().find(|path| loads.iter().all(|(name, ..)| name != *path))
+        let named = self.named_parameters();
+        let load = |(path, parameter): &(String, Parameter)| fitting(state, path, parameter);
+        let sources = named.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = state.0.keys().find(|path| named.iter().all(|(name, _)| name != *path))
         {
-            let reason = "the network has no parameter of this name".to_owned();
-            return Err(StateError::Invalid { path: path.clone(), reason });
+            let reason = "the network has no parameter of this name, or has it under another one";
+            return Err(StateError::Invalid { path: path.clone(), reason: reason.to_owned() });
         }
-        no_grad(|| loads.iter().for_each(|(_, parameter, source)| parameter.copy_(source)));
+        no_grad(|| named.iter().zip(&sources).for_each(|((_, p), source)| p.copy_(source)));
         Ok(())
     }
 
@@ -87,6 +95,17 @@ pub trait Module {
         });
         outcome
     }
+}
+
+/// `parameters` without those that came before.
+pub(crate) fn distinct<P: Borrow<Parameter>>(parameters: impl IntoIterator<Item = P>) -> Vec<P> {
+    let mut distinct: Vec<P> = Vec::new();
+    for parameter in parameters {
+        if distinct.iter().all(|other| !other.borrow().is(parameter.borrow())) {
+            distinct.push(parameter);
+        }
+    }
+    distinct
 }
 
 /// The entry at `path`, if it has the shape of `parameter`.

@@ -116,6 +116,7 @@ fn build(row: &Value, parameters: Vec<Parameter>) -> Result<Box<dyn Optimizer>, 
                 momentum: number("momentum", default.momentum),
                 centered: flag("centered"),
                 maximize: flag("maximize"),
+                ..default
             };
             Box::new(RmsProp::new(parameters, config))
         }
@@ -181,6 +182,7 @@ fn shape(init: &Value) -> Vec<usize> {
 fn norm(value: &Value) -> Norm {
     match value.as_str() {
         Some("inf") => Norm::Infinity,
+        _ if value.as_f64() == Some(1.0) => Norm::L1,
         _ => Norm::L2,
     }
 }

@@ -51,13 +51,14 @@ impl Parameter {
     #[track_caller]
     pub fn update(&self, f: impl FnOnce(&mut [f32], &[f32])) {
         let Some(grad) = self.0.grad() else { return };
+        // First, so that a panic in `f` does not leave a write uncounted.
+        self.0.bump();
         let same_order = grad.layout.strides == self.0.layout.strides && grad.layout.is_dense();
         if same_order {
             self.write_memory(f, &grad.read_memory());
         } else {
             self.write_memory(f, &in_order_of(&self.0.layout, &grad));
         }
-        self.0.bump();
     }
 
     #[track_caller]

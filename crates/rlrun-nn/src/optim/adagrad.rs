@@ -1,9 +1,6 @@
 //! Adagrad (Duchi, Hazan & Singer 2011).
 
-use rlrun_core::{State, StateError};
-use rlrun_tensor::Parameter;
-
-use super::{Optimizer, read_learning_rate};
+use super::{PerParameter, Rule, Step};
 
 /// Settings of [`Adagrad`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,76 +33,28 @@ impl Default for AdagradConfig {
 }
 
 /// Adagrad: steps along the gradient over the root of the sum of its squares.
-#[derive(Debug)]
-pub struct Adagrad {
-    config: AdagradConfig,
-    parameters: Vec<Parameter>,
-    sums: Vec<Sum>,
-}
+pub type Adagrad = PerParameter<AdagradConfig>;
 
-/// What Adagrad remembers of one parameter.
-#[derive(Debug)]
-struct Sum {
-    step: u64,
-    squares: Vec<f32>,
-}
-
-impl Adagrad {
-    /// An optimizer of `parameters`.
-    pub fn new(parameters: Vec<Parameter>, config: AdagradConfig) -> Adagrad {
-        let start = config.initial_accumulator_value;
-        let sum = |parameter: &Parameter| Sum { step: 0, squares: vec![start; parameter.numel()] };
-        Adagrad { sums: parameters.iter().map(sum).collect(), config, parameters }
+impl Rule for AdagradConfig {
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
     }
-}
 
-impl Sum {
+    fn moments(&self) -> Vec<(&'static str, f32)> {
+        vec![("sum", self.initial_accumulator_value)]
+    }
+
     /// s ← s + g², θ ← θ - lr g / (√s + ε).
-    fn update(&mut self, parameter: &mut [f32], grad: &[f32], config: &AdagradConfig) {
-        let past = self.step as f64;
-        self.step += 1;
-        let rate = (config.learning_rate / (1.0 + past * config.lr_decay)) as f32;
-        let sign = if config.maximize { -1.0 } else { 1.0 };
-        let decay = config.weight_decay as f32;
-        for ((theta, grad), sum) in parameter.iter_mut().zip(grad).zip(&mut self.squares) {
+    fn update(&self, step: Step, theta: &mut [f32], grad: &[f32], moments: &mut [Vec<f32>]) {
+        let [sums] = moments else { return };
+        let past = (step.t - 1) as f64;
+        let rate = (step.learning_rate / (1.0 + past * self.lr_decay)) as f32;
+        let sign = if self.maximize { -1.0 } else { 1.0 };
+        let decay = self.weight_decay as f32;
+        for ((theta, grad), sum) in theta.iter_mut().zip(grad).zip(sums) {
             let grad = sign * grad + decay * *theta;
             *sum += grad * grad;
-            *theta -= rate * (grad / (sum.sqrt() + config.eps as f32));
+            *theta -= rate * (grad / (sum.sqrt() + self.eps as f32));
         }
-    }
-}
-
-impl Optimizer for Adagrad {
-    fn step(&mut self) {
-        for (parameter, sum) in self.parameters.iter().zip(&mut self.sums) {
-            parameter.update(|theta, grad| sum.update(theta, grad, &self.config));
-        }
-    }
-
-    fn zero_grad(&mut self) {
-        self.parameters.iter().for_each(Parameter::zero_grad);
-    }
-
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.config.learning_rate = learning_rate;
-    }
-
-    fn state(&self) -> State {
-        let mut state = State::new();
-        state.insert_f64("learning_rate", [self.config.learning_rate]);
-        for (index, sum) in self.sums.iter().enumerate() {
-            state.insert_u64(format!("{index}.step"), [sum.step]);
-            state.insert_f32(format!("{index}.sum"), &[sum.squares.len()], &sum.squares);
-        }
-        state
-    }
-
-    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        self.config.learning_rate = read_learning_rate(state)?;
-        for (index, sum) in self.sums.iter_mut().enumerate() {
-            sum.step = state.counter(&format!("{index}.step"))?;
-            state.copy_f32(&format!("{index}.sum"), &mut sum.squares)?;
-        }
-        Ok(())
     }
 }

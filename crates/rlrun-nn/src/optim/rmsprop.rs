@@ -1,9 +1,8 @@
 //! RMSprop (Hinton 2012, lecture 6e; centered: Graves 2013, arXiv 1308.0850).
 
-use rlrun_core::{State, StateError};
-use rlrun_tensor::Parameter;
+use rlrun_tensor::kernels::{self, RmsPropStep};
 
-use super::{Optimizer, read_learning_rate};
+use super::{PerParameter, Rule, Step};
 
 /// Settings of [`RmsProp`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +21,8 @@ pub struct RmsPropConfig {
     pub centered: bool,
     /// Whether to climb instead of descend.
     pub maximize: bool,
+    /// TensorFlow's kind: ε is added inside the root, and the mean square starts from 1.
+    pub tf_like: bool,
 }
 
 impl Default for RmsPropConfig {
@@ -34,111 +35,79 @@ impl Default for RmsPropConfig {
             momentum: 0.0,
             centered: false,
             maximize: false,
+            tf_like: false,
         }
     }
 }
 
 /// RMSprop: steps along the gradient over its root mean square.
-#[derive(Debug)]
-pub struct RmsProp {
-    config: RmsPropConfig,
-    parameters: Vec<Parameter>,
-    moments: Vec<Moments>,
-}
+pub type RmsProp = PerParameter<RmsPropConfig>;
 
-/// What RMSprop remembers of one parameter; the last two are empty unless used.
-#[derive(Debug)]
-struct Moments {
-    square_avg: Vec<f32>,
-    grad_avg: Vec<f32>,
-    momentum_buffer: Vec<f32>,
-}
+impl Rule for RmsPropConfig {
+    fn learning_rate(&self) -> f64 {
+        self.learning_rate
+    }
 
-impl RmsProp {
-    /// An optimizer of `parameters`.
-    pub fn new(parameters: Vec<Parameter>, config: RmsPropConfig) -> RmsProp {
-        let moments = |parameter: &Parameter| {
-            let zeros_if = |used| if used { vec![0.0; parameter.numel()] } else { Vec::new() };
-            Moments {
-                square_avg: zeros_if(true),
-                grad_avg: zeros_if(config.centered),
-                momentum_buffer: zeros_if(config.momentum > 0.0),
-            }
-        };
-        RmsProp { moments: parameters.iter().map(moments).collect(), config, parameters }
+    fn moments(&self) -> Vec<(&'static str, f32)> {
+        let mut moments = vec![("square_avg", if self.tf_like { 1.0 } else { 0.0 })];
+        if self.centered {
+            moments.push(("grad_avg", 0.0));
+        }
+        if self.momentum > 0.0 {
+            moments.push(("momentum_buffer", 0.0));
+        }
+        moments
+    }
+
+    /// v ← αv + (1-α)g², θ ← θ - lr g / (√v + ε), or / √(v + ε).
+    fn update(&self, step: Step, theta: &mut [f32], grad: &[f32], moments: &mut [Vec<f32>]) {
+        let rate = step.learning_rate as f32;
+        if let ([square_avg], false) = (&mut *moments, self.maximize) {
+            let step = RmsPropStep {
+                rate,
+                alpha: self.alpha as f32,
+                gain: (1.0 - self.alpha) as f32,
+                eps: self.eps as f32,
+                eps_in_root: self.tf_like,
+                weight_decay: self.weight_decay as f32,
+            };
+            return kernels::rms_prop(theta, grad, square_avg, &step);
+        }
+        self.update_variant(rate, theta, grad, moments);
     }
 }
 
-impl Moments {
-    /// v ← αv + (1-α)g², θ ← θ - lr g / (√v + ε).
-    fn update(&mut self, parameter: &mut [f32], grad: &[f32], config: &RmsPropConfig) {
-        let sign = if config.maximize { -1.0 } else { 1.0 };
-        let (alpha, weight) = (config.alpha as f32, (1.0 - config.alpha) as f32);
-        let (rate, decay) = (config.learning_rate as f32, config.weight_decay as f32);
-        for (i, (theta, grad)) in parameter.iter_mut().zip(grad).enumerate() {
-            let grad = sign * grad + decay * *theta;
-            let square = &mut self.square_avg[i];
-            *square = alpha * *square + weight * grad * grad;
-            let mut variance = *square;
-            if let Some(mean) = self.grad_avg.get_mut(i) {
-                *mean += weight * (grad - *mean);
-                variance -= *mean * *mean;
+impl RmsPropConfig {
+    /// The step with `centered`, `momentum` and `maximize`.
+    fn update_variant(&self, rate: f32, theta: &mut [f32], grad: &[f32], moments: &mut [Vec<f32>]) {
+        let Some((square_avg, others)) = moments.split_first_mut() else { return };
+        let (mut grad_avg, mut momentum) = match others {
+            [grad_avg, momentum] => (Some(grad_avg), Some(momentum)),
+            [grad_avg] if self.centered => (Some(grad_avg), None),
+            [momentum] => (None, Some(momentum)),
+            _ => (None, None),
+        };
+        let sign = if self.maximize { -1.0 } else { 1.0 };
+        let (alpha, gain) = (self.alpha as f32, (1.0 - self.alpha) as f32);
+        for (i, (theta, grad)) in theta.iter_mut().zip(grad).enumerate() {
+            let grad = sign * grad + self.weight_decay as f32 * *theta;
+            square_avg[i] = alpha * square_avg[i] + gain * grad * grad;
+            let mut variance = square_avg[i];
+            if let Some(mean) = &mut grad_avg {
+                mean[i] += gain * (grad - mean[i]);
+                variance -= mean[i] * mean[i];
             }
-            let mut direction = grad / (variance.sqrt() + config.eps as f32);
-            if let Some(b) = self.momentum_buffer.get_mut(i) {
-                *b = config.momentum as f32 * *b + direction;
-                direction = *b;
+            let mut direction = grad / self.root(variance);
+            if let Some(b) = &mut momentum {
+                b[i] = self.momentum as f32 * b[i] + direction;
+                direction = b[i];
             }
             *theta -= rate * direction;
         }
     }
 
-    fn entries(&mut self) -> [(&'static str, &mut Vec<f32>); 3] {
-        [
-            ("square_avg", &mut self.square_avg),
-            ("grad_avg", &mut self.grad_avg),
-            ("momentum_buffer", &mut self.momentum_buffer),
-        ]
-    }
-}
-
-impl Optimizer for RmsProp {
-    fn step(&mut self) {
-        for (parameter, moments) in self.parameters.iter().zip(&mut self.moments) {
-            parameter.update(|theta, grad| moments.update(theta, grad, &self.config));
-        }
-    }
-
-    fn zero_grad(&mut self) {
-        self.parameters.iter().for_each(Parameter::zero_grad);
-    }
-
-    fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.config.learning_rate = learning_rate;
-    }
-
-    fn state(&self) -> State {
-        let mut state = State::new();
-        state.insert_f64("learning_rate", [self.config.learning_rate]);
-        for (index, moments) in self.moments.iter().enumerate() {
-            let Moments { square_avg, grad_avg, momentum_buffer } = moments;
-            let mut insert = |name: &str, data: &Vec<f32>| {
-                state.insert_f32(format!("{index}.{name}"), &[data.len()], data);
-            };
-            insert("square_avg", square_avg);
-            insert("grad_avg", grad_avg);
-            insert("momentum_buffer", momentum_buffer);
-        }
-        state
-    }
-
-    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        self.config.learning_rate = read_learning_rate(state)?;
-        for (index, moments) in self.moments.iter_mut().enumerate() {
-            for (name, data) in moments.entries() {
-                state.copy_f32(&format!("{index}.{name}"), data)?;
-            }
-        }
-        Ok(())
+    fn root(&self, variance: f32) -> f32 {
+        let eps = self.eps as f32;
+        if self.tf_like { (variance + eps).sqrt() } else { variance.sqrt() + eps }
     }
 }

@@ -20,7 +20,7 @@ mod threads;
 pub use elementwise::{Binary, Operand, Unary, binary, unary};
 pub use gemm::{Activation, Start, gemm, gemm_tall};
 pub use matrix::{Matrix, MatrixMut};
-pub use optim::{AdamStep, adam, axpy, lerp};
+pub use optim::{AdamStep, RmsPropStep, adam, axpy, lerp, rms_prop};
 pub use reduce::{activation_backward, column_sums, log_softmax, sum, sum_of_squares};
 pub use simd::{Level, level};
 pub use threads::{num_threads, with_threads};

@@ -47,6 +47,29 @@ pub fn adam(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamS
     update(*step, [p, m, v], [g]);
 }
 
+/// What one RMSprop step needs besides the slices (Hinton 2012; PyTorch's form or TensorFlow's).
+#[derive(Clone, Copy, Debug)]
+pub struct RmsPropStep {
+    /// Learning rate.
+    pub rate: f32,
+    /// Decay of the mean square, α.
+    pub alpha: f32,
+    /// Share of the new square, 1 − α.
+    pub gain: f32,
+    /// Added to the denominator.
+    pub eps: f32,
+    /// Whether ε is added inside the root.
+    pub eps_in_root: bool,
+    /// Weight decay added to the gradient, λ·p, else 0.
+    pub weight_decay: f32,
+}
+
+/// One RMSprop step: v = αv + (1 − α)g², p −= rate·g / (√v + ε), or / √(v + ε).
+pub fn rms_prop(p: &mut [f32], g: &[f32], v: &mut [f32], step: &RmsPropStep) {
+    assert_eq!([g.len(), v.len()], [p.len(); 2], "rms_prop: lengths");
+    update(*step, [p, v], [g]);
+}
+
 /// x += weight·(target − x): moving averages of parameters (τ in SAC and TD3).
 pub fn lerp(x: &mut [f32], target: &[f32], weight: f32) {
     assert_eq!(target.len(), x.len(), "lerp: lengths");
@@ -152,6 +175,19 @@ impl Rule<3, 1> for AdamStep {
         let denominator = s.fma(s.sqrt(v), root_scale, s.splat(self.eps));
         let decayed = s.mul(s.splat(self.decay), p);
         [s.fnma(s.splat(self.step_size), s.div(m, denominator), decayed), m, v]
+    }
+}
+
+impl Rule<2, 1> for RmsPropStep {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, s: S, [p, v]: [S::F; 2], [g]: [S::F; 1]) -> [S::F; 2] {
+        let (eps, rate) = (s.splat(self.eps), s.splat(self.rate));
+        let g = s.fma(s.splat(self.weight_decay), p, g);
+        let gain = s.mul(s.splat(self.gain), g);
+        let v = flush(s, s.fma(gain, g, s.mul(s.splat(self.alpha), v)));
+        let denominator =
+            if self.eps_in_root { s.sqrt(s.add(v, eps)) } else { s.add(s.sqrt(v), eps) };
+        [s.fnma(rate, s.div(g, denominator), p), v]
     }
 }
 

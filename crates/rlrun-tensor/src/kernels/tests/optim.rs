@@ -32,6 +32,31 @@ fn adam_follows_its_formula() {
 }
 
 #[test]
+fn rms_prop_follows_its_formula() {
+    let mut rng = rng(11);
+    for (len, eps_in_root) in LENGTHS.into_iter().flat_map(|len| [(len, false), (len, true)]) {
+        let (p0, g) = (random(&mut rng, len), random(&mut rng, len));
+        let v0: Vec<f32> = random(&mut rng, len).iter().map(|v| v * v).collect();
+        let (rate, alpha, gain, eps) = (1e-2, 0.9, 0.1, 1e-2);
+        let step = RmsPropStep { rate, alpha, gain, eps, eps_in_root, weight_decay: 0.1 };
+        let got = same_bits(|| {
+            let (mut p, mut v) = (p0.clone(), v0.clone());
+            rms_prop(&mut p, &g, &mut v, &step);
+            [p, v].concat()
+        });
+        for i in 0..len {
+            let [p, g, v] = [p0[i], g[i], v0[i]].map(f64::from);
+            let g = g + 0.1 * p;
+            let v = 0.9 * v + 0.1 * g * g;
+            let root = if eps_in_root { (v + 1e-2).sqrt() } else { v.sqrt() + 1e-2 };
+            for (got, want) in [got[i], got[len + i]].into_iter().zip([p - 1e-2 * g / root, v]) {
+                assert!((f64::from(got) - want).abs() < 3e-6 * want.abs().max(1.0), "{got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lerp_and_axpy_are_one_fused_multiply_add() {
     let mut rng = rng(12);
     for len in LENGTHS {
@@ -71,6 +96,10 @@ fn more_threads_give_the_bits_of_one() {
             adam(&mut p, &g, &mut m, &mut v, &AdamStep::new(1e-2, (0.9, 0.999), 1e-5, 3));
             lerp(&mut p, &g, 0.3);
             axpy(0.7, &g, &mut m);
+            let (rate, alpha, gain, eps) = (1e-2, 0.9, 0.1, 1e-5);
+            let step =
+                RmsPropStep { rate, alpha, gain, eps, eps_in_root: false, weight_decay: 0.0 };
+            rms_prop(&mut p, &g, &mut v, &step);
             [p, m, v].concat()
         };
         with_threads(threads, step).unwrap()
