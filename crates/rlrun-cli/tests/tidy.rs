@@ -23,7 +23,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "crates/rlrun",
         &["rlrun-agents", "rlrun-env", "rlrun-envs", "rlrun-nn", "rlrun-tensor", "rlrun-train"],
     ),
-    ("crates/rlrun-cli", &["rlrun"]),
+    (
+        "crates/rlrun-bench",
+        &["rlrun-agents", "rlrun-env", "rlrun-envs", "rlrun-nn", "rlrun-tensor"],
+    ),
+    ("crates/rlrun-cli", &["rlrun", "rlrun-bench"]),
 ];
 
 fn root() -> PathBuf {

@@ -15,7 +15,6 @@
 //! The crates below this one are re-exported: [`agents`], [`env`](mod@env), [`envs`], [`nn`],
 //! [`tensor`] and [`train`].
 
-pub mod bench;
 mod error;
 mod hints;
 mod overrides;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Result;
-use rlrun::bench::{growth, workloads};
 use rlrun::tensor::kernels;
+use rlrun_bench::{growth, workloads};
 use serde_json::json;
 
 /// Measure forward passes, training steps, acting and updates on this machine.

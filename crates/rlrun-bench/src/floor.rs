@@ -38,7 +38,7 @@ impl Trained {
 }
 
 /// The hand-fused twin of an [`Mlp`].
-pub(super) struct FloorNet {
+pub(crate) struct FloorNet {
     layers: Vec<FloorLayer>,
     batch: usize,
     steps: u64,
@@ -46,7 +46,7 @@ pub(super) struct FloorNet {
 
 impl FloorNet {
     /// A copy of `net` for batches of `batch` rows.
-    pub(super) fn new(net: &Mlp, activation: Activation, batch: usize) -> FloorNet {
+    pub(crate) fn new(net: &Mlp, activation: Activation, batch: usize) -> FloorNet {
         let parameters = net.parameters();
         let last = parameters.len() / 2 - 1;
         let hidden = match activation {
@@ -71,7 +71,7 @@ impl FloorNet {
     }
 
     /// The output for `x` `[batch, in]`.
-    pub(super) fn forward(&mut self, x: &[f32]) -> &[f32] {
+    pub(crate) fn forward(&mut self, x: &[f32]) -> &[f32] {
         let batch = self.batch;
         let mut done: &mut [FloorLayer] = &mut [];
         let mut rest = &mut self.layers[..];
@@ -92,7 +92,7 @@ impl FloorNet {
     }
 
     /// One step of Adam on the mean squared error to `y` `[batch, out]`; returns the error before.
-    pub(super) fn train(&mut self, x: &[f32], y: &[f32]) -> f32 {
+    pub(crate) fn train(&mut self, x: &[f32], y: &[f32]) -> f32 {
         self.forward(x);
         let mut error = 0.0;
         if let Some(FloorLayer { output, grad, .. }) = self.layers.last_mut() {

@@ -1,7 +1,7 @@
 //! The workloads of `rlrun bench` under criterion: forward, train_step, act, rollout and update,
 //! with `floor/…` beside those that have one.
 //!
-//! `cargo bench -p rlrun --bench rlrun -- train_step/4x64x64x2-tanh`
+//! `cargo bench -p rlrun-bench --bench workloads -- train_step/4x64x64x2-tanh`
 
 #![allow(clippy::unwrap_used, reason = "a bench stops at the first error")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn workloads(criterion: &mut Criterion) {
-    for mut workload in rlrun::bench::workloads().unwrap() {
+    for mut workload in rlrun_bench::workloads().unwrap() {
         let name = workload.name.clone();
         criterion.bench_function(&name, |bencher| bencher.iter_custom(&mut workload.run));
         if let Some(floor) = &mut workload.floor {

@@ -8,7 +8,7 @@ use rlrun_core::{Purpose, rng_stream};
 use rlrun_env::{Actions, EnvError};
 use rlrun_nn::Activation;
 
-use super::{NETS, Net, Workload, repeat, train_step};
+use crate::{NETS, Net, Workload, repeat, train_step};
 
 const WIDTHS: [Net; 6] = [
     ("8x32x32x2-relu", &[8, 32, 32, 2], Activation::Relu),
