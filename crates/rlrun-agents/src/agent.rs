@@ -111,7 +111,7 @@ pub trait AgentConfig: Serialize + DeserializeOwned + Default + DocumentedFields
 }
 
 /// Why an agent cannot be built or cannot go on learning.
-#[derive(Debug, Error, Clone, PartialEq)]
+#[derive(Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum AgentError {
     /// A setting breaks a rule.
@@ -159,6 +159,8 @@ pub enum AgentError {
         advice: &'static str,
     },
 }
+
+rlrun_core::debug_is_report!(AgentError);
 
 impl AgentError {
     /// `Ok` if `holds`, else [`AgentError::Config`] with the `rule` that `value` of `field` breaks.

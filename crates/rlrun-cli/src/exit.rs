@@ -4,29 +4,42 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use rlrun::ConfigError;
+use rlrun::core::Report;
 use rlrun::train::{CheckpointError, TrainError};
 
-/// Prints an error with its causes and gives its exit code.
+use crate::terminal;
+
+/// Prints an error with its causes, without a backtrace (it is about what the user gave, not about
+/// us), and gives its exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
+    let advice = advice(error).map_or(String::new(), |advice| format!("\nhint: {advice}"));
     // Nothing is left to do if the standard error is closed too.
-    writeln!(io::stderr(), "{}", message(error)).ok();
+    writeln!(io::stderr(), "Error: {}{advice}", Report(error.as_ref())).ok();
     ExitCode::from(if is_usage(error) { 2 } else { 1 })
 }
 
-/// The error and its causes, without a backtrace: it is about what the user gave, not about us.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = format!("Error: {error}");
-    for (index, cause) in error.chain().skip(1).enumerate() {
-        text += if index == 0 { "\n\nCaused by:" } else { "" };
-        for line in cause.to_string().lines() {
-            text += "\n    ";
-            text += line;
+/// What to do about it with the flags of this program.
+fn advice(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref::<ConfigError>()? {
+        ConfigError::Override { assignment, .. } => {
+            Some(format!("it was given as `--set {assignment}`"))
         }
+        ConfigError::Train(TrainError::Checkpoint(cause)) => match cause {
+            CheckpointError::RunExists { path } => {
+                let path = path.display();
+                Some(format!("continue with `--resume {path}`, or choose a name with `--name`"))
+            }
+            CheckpointError::NoCheckpoint { path } => {
+                Some(format!("`{} train --resume {}`", terminal::program(), path.display()))
+            }
+            CheckpointError::AllDamaged { .. } => Some("choose a name with `--name`".to_owned()),
+            _ => None,
+        },
+        _ => None,
     }
-    text
 }
 
 /// Whether the reader of our output has left, as in `rlrun list envs | head -1`.

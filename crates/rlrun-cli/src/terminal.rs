@@ -1,9 +1,13 @@
 //! What goes to the terminal while training: a progress bar, and output that does not disturb it.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rlrun::train::Trainer;
+use rlrun::train::logger::Console;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
@@ -58,6 +62,13 @@ impl Progress {
     }
 }
 
+/// What this program is called: users build their own with `main_with`.
+pub(crate) fn program() -> String {
+    let path = std::env::args_os().next().map(PathBuf::from);
+    let name = path.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy());
+    name.map_or_else(|| "rlrun".to_owned(), Cow::into_owned)
+}
+
 /// The bar, hidden unless the standard error is a terminal.
 pub(crate) fn bar(quiet: bool) -> ProgressBar {
     if quiet || !io::stderr().is_terminal() {
@@ -76,7 +87,27 @@ pub(crate) fn init_log(bar: &ProgressBar, default_level: &str) {
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(move || AboveBar { bar: bar.clone(), output: io::stderr() })
-        .init();
+        .try_init()
+        // A program that set up a log of its own keeps it.
+        .ok();
+}
+
+/// Shows what the trainer does from now on, as `rlrun train` does: its table of metrics on the
+/// standard output, and its log (evaluations, warnings) on the standard error.
+///
+/// ```no_run
+/// # use rlrun::prelude::*;
+/// # fn main() -> Result<(), ConfigError> {
+/// # let run_file = "";
+/// let mut trainer = Run::load(run_file, ALGORITHMS, &[])?.into_trainer()?;
+/// rlrun_cli::show(&mut trainer);
+/// trainer.run()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn show(trainer: &mut Trainer) {
+    init_log(&ProgressBar::hidden(), "info");
+    trainer.logger.add(Box::new(Console::stdout()));
 }
 
 /// Output that is written above the bar.

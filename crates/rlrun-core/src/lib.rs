@@ -1,12 +1,14 @@
 //! What every other crate may rely on: named random streams and saved state.
 
 mod numpy_rng;
+mod report;
 mod rng;
 mod safetensors;
 mod state;
 mod ziggurat;
 
 pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
+pub use report::Report;
 pub use rng::{Purpose, Rng, rng_stream};
 pub use safetensors::SafetensorsError;
 pub use state::{State, StateError, Value};

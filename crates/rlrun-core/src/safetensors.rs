@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::{State, Value};
 
 /// Why bytes hold no [`State`].
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SafetensorsError {
     /// The bytes are cut, damaged or of another format.
@@ -24,6 +24,8 @@ pub enum SafetensorsError {
         dtype: String,
     },
 }
+
+crate::debug_is_report!(SafetensorsError);
 
 /// A value as a tensor in a file; numbers are stored little-endian.
 struct Entry<'a>(&'a Value, Vec<usize>);

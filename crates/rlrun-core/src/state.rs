@@ -37,7 +37,7 @@ impl Value {
 }
 
 /// Why a [`State`] does not fit what loads it.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
     /// The path is not in the state.
@@ -75,6 +75,8 @@ pub enum StateError {
         reason: String,
     },
 }
+
+crate::debug_is_report!(StateError);
 
 /// Named plain numbers: `"policy.0.weight"` → values.
 #[derive(Clone, Debug, Default, PartialEq)]

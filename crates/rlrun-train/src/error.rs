@@ -9,8 +9,10 @@ use rlrun_env::EnvError;
 use rlrun_tensor::Site;
 use thiserror::Error;
 
+rlrun_core::debug_is_report!(TrainError, CheckpointError);
+
 /// Why training or evaluation stopped.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum TrainError {
     /// A setting of `[train]` breaks a rule.
@@ -58,13 +60,13 @@ pub enum TrainError {
 }
 
 /// Why a run folder or a checkpoint cannot be written or read.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A run folder is never overwritten.
     #[error(
-        "run folder `{}` exists already and is never overwritten: continue it with \
-         `--resume {}`, or choose another name with `--name`", path.display(), path.display()
+        "run folder `{}` exists already and is never overwritten: continue that run, or choose \
+         another folder", path.display()
     )]
     RunExists {
         /// The folder.
@@ -72,7 +74,8 @@ pub enum CheckpointError {
     },
     /// The path is not a run folder.
     #[error(
-        "`{}` is not a run folder: it has no `run.toml`; expected a folder that `rlrun train` made",
+        "`{}` is not a run folder: it has no `run.toml`; expected a folder that a run was \
+         trained in",
         path.display()
     )]
     NotARun {
@@ -81,8 +84,8 @@ pub enum CheckpointError {
     },
     /// The run folder has no checkpoint.
     #[error(
-        "run folder `{}` has no checkpoint yet: let `rlrun train --resume {}` reach one",
-        path.display(), path.display()
+        "run folder `{}` has no checkpoint yet: continue the run until it has saved one",
+        path.display()
     )]
     NoCheckpoint {
         /// The run folder.
@@ -91,7 +94,7 @@ pub enum CheckpointError {
     /// Every checkpoint of the run folder is damaged.
     #[error(
         "run folder `{}` has no valid checkpoint: all {count} are damaged; restore one from a \
-         backup, or train anew under another `--name`", path.display()
+         backup, or train anew in another folder", path.display()
     )]
     AllDamaged {
         /// The run folder.

@@ -85,6 +85,13 @@ pub struct Logger {
 
 impl Logger {
     /// Adds a destination.
+    ///
+    /// ```
+    /// use rlrun_train::logger::Console;
+    /// # fn example(trainer: &mut rlrun_train::Trainer) {
+    /// trainer.logger.add(Box::new(Console::stdout())); // the table, every `log_freq` steps
+    /// # }
+    /// ```
     pub fn add(&mut self, sink: Box<dyn Sink>) {
         self.sinks.push(sink);
     }

@@ -1,5 +1,6 @@
 //! The training loop: act, step, observe, update; and what is due in between.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -84,6 +85,14 @@ pub struct ScoredEvaluation {
     pub rescored: Option<f64>,
     /// Whether the fresh score beats the best so far too.
     pub is_best: bool,
+}
+
+impl fmt::Display for ScoredEvaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Evaluation { mean_reward, std_reward, .. } = self.evaluation;
+        let best = if self.is_best { ", the best so far" } else { "" };
+        write!(f, "mean return {mean_reward:.2} ± {std_reward:.2}{best}")
+    }
 }
 
 impl Trainer {
@@ -280,6 +289,7 @@ impl Trainer {
         self.logger.record("eval/mean_reward", evaluation.mean_reward);
         self.logger.record("eval/mean_ep_length", evaluation.mean_length);
         let scored = ScoredEvaluation { evaluation, rescored, is_best };
+        info!("evaluation at step {}: {scored}", self.step);
         self.logger.write(&Record::Evaluation { step: self.step, evaluation: &scored })?;
         Ok(Some(scored))
     }

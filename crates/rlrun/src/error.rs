@@ -7,8 +7,10 @@ use rlrun_env::EnvError;
 use rlrun_train::{CheckpointError, TrainError};
 use thiserror::Error;
 
+rlrun_core::debug_is_report!(ConfigError);
+
 /// Why a run cannot be set up.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The run file cannot be read: wrong syntax, unknown key, wrong type.
@@ -30,7 +32,7 @@ pub enum ConfigError {
         rule: String,
     },
     /// An override cannot be applied or makes the run file invalid.
-    #[error("`--set {assignment}`: {reason}")]
+    #[error("override `{assignment}`: {reason}")]
     Override {
         /// The override as given.
         assignment: String,

@@ -40,12 +40,22 @@ pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let alike = |candidate: &str| {
-        strsim::normalized_damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase())
-    };
-    let scored = candidates.map(|candidate| (alike(candidate), candidate));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= 0.5).then_some(best.1)
+    let best = *by_likeness(name, candidates).first()?;
+    (likeness(name, best) >= 0.5).then_some(best)
+}
+
+/// The candidates, the one that looks most like `name` first.
+pub(crate) fn by_likeness<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    let mut sorted: Vec<&str> = candidates.collect();
+    sorted.sort_by(|a, b| likeness(name, b).total_cmp(&likeness(name, a)));
+    sorted
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&a.to_lowercase(), &b.to_lowercase())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `--set KEY=VALUE`: edits of a run file before it is read.
+//! Overrides such as `agent.gamma=0.98`: edits of a run file before it is read.
 
 use toml_edit::{DocumentMut, Item, Table, Value};
 
@@ -112,7 +112,7 @@ mod tests {
         let message = |assignment: &str| {
             apply("seed = 1\n[env]\n", &[&assignment.to_owned()]).unwrap_err().to_string()
         };
-        assert!(message("gamma").starts_with("`--set gamma`: expected KEY=VALUE"));
+        assert!(message("gamma").starts_with("override `gamma`: expected KEY=VALUE"));
         assert!(message("=3").contains("the key is empty"));
         assert!(message("seed.x=3").contains("leads through something that is no table"));
         assert!(message("env=3").contains("names a table"));

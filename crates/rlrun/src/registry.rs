@@ -1,7 +1,10 @@
 //! The two tables of what a run file can name: algorithms, and environments of your own.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use rlrun_agents::{AgentConfig, DqnConfig, PpoConfig};
-use rlrun_env::{EnvError, VecEnv, WrapperConfig};
+use rlrun_env::{Env, EnvError, SyncVecEnv, VecEnv, WrapperConfig};
 use rlrun_envs::{ENVS, EnvEntry};
 
 use crate::run_file::{self, Parsed};
@@ -48,53 +51,133 @@ impl Algorithm {
 }
 
 /// Makes `n_envs` environments that step together, from the `[env.args]` of a run file.
-type MakeVecEnv = fn(usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
+type MakeVecEnv = dyn Fn(usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError> + Send + Sync;
 
-/// An environment that a run file can name, beside those of [`ENVS`].
-#[derive(Clone, Copy)]
+/// Makes one environment.
+type MakeEnv = dyn Fn(&toml::Table) -> Result<Box<dyn Env>, EnvError> + Send + Sync;
+
+/// An environment that a run file can name: one of yours, or a row of [`ENVS`].
+#[derive(Clone)]
 pub struct Environment {
-    /// Value of `env.id` in a run file.
-    pub id: &'static str,
+    id: Cow<'static, str>,
     source: Source,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Source {
-    Own(MakeVecEnv),
+    One(Arc<MakeEnv>),
+    Many(Arc<MakeVecEnv>),
     Library(&'static EnvEntry),
 }
 
 impl Environment {
     /// An environment of your own; `make` gets `env.n_envs` and `[env.args]`.
-    pub const fn new(id: &'static str, make: MakeVecEnv) -> Environment {
-        Environment { id, source: Source::Own(make) }
+    pub fn new(
+        id: impl Into<Cow<'static, str>>,
+        make: impl Fn(usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError> + Send + Sync + 'static,
+    ) -> Environment {
+        Environment { id: id.into(), source: Source::Many(Arc::new(make)) }
+    }
+
+    /// An environment of your own of which `make` makes one, from `[env.args]`; as many as are
+    /// asked for step together, one after the other.
+    ///
+    /// ```
+    /// # use rlrun::prelude::*;
+    /// # fn example<Corridor: Env + 'static>(corridor: fn(usize) -> Corridor) {
+    /// let corridors = [4, 8].map(|length| {
+    ///     Environment::single(format!("Corridor{length}-v0"), move |_args| Ok(corridor(length)))
+    /// });
+    /// # }
+    /// ```
+    pub fn single<E: Env + 'static>(
+        id: impl Into<Cow<'static, str>>,
+        make: impl Fn(&toml::Table) -> Result<E, EnvError> + Send + Sync + 'static,
+    ) -> Environment {
+        let make = move |args: &toml::Table| Ok(Box::new(make(args)?) as Box<dyn Env>);
+        Environment { id: id.into(), source: Source::One(Arc::new(make)) }
+    }
+
+    /// Value of `env.id` in a run file.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its page of the documentation, in Markdown, if it has one.
+    pub fn page(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Library(entry) => Some(entry.page),
+            _ => None,
+        }
+    }
+
+    /// Your `own` environments, and then those of [`ENVS`] that none of them replaces.
+    pub fn all(own: &[Environment]) -> Vec<Environment> {
+        let library = ENVS.iter().filter(|row| own.iter().all(|mine| mine.id != row.id));
+        let library =
+            library.map(|row| Environment { id: row.id.into(), source: Source::Library(row) });
+        own.iter().cloned().chain(library).collect()
     }
 
     /// The environment `id` of `own`, else of [`ENVS`].
-    pub(crate) fn find(id: &str, own: &[Environment]) -> Result<Environment, ConfigError> {
-        let library =
-            ENVS.iter().map(|row| Environment { id: row.id, source: Source::Library(row) });
-        let all = || own.iter().copied().chain(library.clone());
-        all().find(|environment| environment.id == id).ok_or_else(|| {
-            let ids = || all().map(|environment| environment.id);
+    ///
+    /// # Errors
+    /// [`EnvError::UnknownId`] with the nearest names.
+    pub fn find(id: &str, own: &[Environment]) -> Result<Environment, EnvError> {
+        let all = Environment::all(own);
+        all.iter().find(|environment| environment.id == id).cloned().ok_or_else(|| {
+            let nearest = hints::by_likeness(id, all.iter().map(Environment::id));
+            let nearest = nearest.iter().take(3).map(|name| format!("`{name}`"));
+            let nearest = nearest.collect::<Vec<_>>().join(", ");
+            EnvError::UnknownId { id: id.to_owned(), nearest }
+        })
+    }
+
+    /// As [`Environment::find`], for the value of `env.id`.
+    pub(crate) fn named(id: &str, own: &[Environment]) -> Result<Environment, ConfigError> {
+        Environment::find(id, own).map_err(|_| {
+            let all = Environment::all(own);
+            let ids = || all.iter().map(Environment::id);
             let rule = unknown("environment", hints::nearest(id, ids()), ids());
             ConfigError::Value { key: "env.id", value: id.to_owned(), rule }
         })
     }
 
-    pub(crate) fn make_vec(
+    /// One environment; `args` is the run file's `[env.args]`.
+    ///
+    /// # Errors
+    /// As [`Environment::make_vec`].
+    pub fn make(&self, args: &toml::Table) -> Result<Box<dyn Env>, EnvError> {
+        match &self.source {
+            Source::Library(entry) => entry.make(args),
+            Source::One(make) => make(args),
+            Source::Many(_make) => todo!(),
+        }
+    }
+
+    /// `n_envs` environments that step together; `args` and `wrappers` are the run file's
+    /// `[env.args]` and `[env.wrappers]`.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] for an argument or a wrapper's value that cannot be, and what your own
+    /// environment says.
+    pub fn make_vec(
         &self,
         n_envs: usize,
         args: &toml::Table,
         wrappers: &WrapperConfig,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        match (self.source, wrappers.max_episode_steps) {
+        match (&self.source, wrappers.max_episode_steps) {
             (Source::Library(entry), _) => entry.make_wrapped(n_envs, args, wrappers),
-            (Source::Own(make), None) => wrappers.wrap(make(n_envs, args)?),
-            (Source::Own(_), Some(_)) => {
+            (Source::One(make), None) => {
+                let envs = (0..n_envs).map(|_| make(args)).collect::<Result<_, _>>()?;
+                wrappers.wrap(Box::new(SyncVecEnv::new(envs)?))
+            }
+            (Source::Many(make), None) => wrappers.wrap(make(n_envs, args)?),
+            (_, Some(_)) => {
                 let reason = "`max_episode_steps` is for the library's environments; give yours \
                               the limit in its spec";
-                Err(EnvError::Args { id: self.id.to_owned(), reason: reason.to_owned() })
+                Err(EnvError::Args { id: self.id.clone().into(), reason: reason.to_owned() })
             }
         }
     }

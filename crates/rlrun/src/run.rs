@@ -42,7 +42,7 @@ impl Run {
         environments: &[Environment],
     ) -> Result<Run, ConfigError> {
         let parsed = overrides::load(text, overrides, algorithms)?;
-        let environment = Environment::find(&parsed.env.id, environments)?;
+        let environment = Environment::named(&parsed.env.id, environments)?;
         if parsed.env.n_envs == 0 {
             let (value, rule) = ("0".to_owned(), "use at least 1".to_owned());
             return Err(ConfigError::Value { key: "env.n_envs", value, rule });

@@ -3,20 +3,22 @@
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
-use rlrun::ConfigError;
 use rlrun::env::{CheckReport, check_env};
-use rlrun::envs::entry;
+use rlrun::{ConfigError, Environment};
+
+use crate::Tables;
 
 /// Check that an environment is deterministic, keeps to its spaces, and can be saved.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Environment; `rlrun list envs` shows all. Your own is checked by `rlrun::env::check_env`
+    /// Environment; `rlrun list envs` shows all
     id: String,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let entry = entry(&args.id).map_err(ConfigError::from)?;
-    let make = || entry.make(&toml::Table::new());
+pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
+    let environment =
+        Environment::find(&args.id, tables.environments).map_err(ConfigError::from)?;
+    let make = || environment.make(&toml::Table::new());
     make().map_err(ConfigError::from)?;
     let report = check_env(|| make().unwrap_or_else(|error| panic!("made just now: {error}")));
     judge(&report)

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use rlrun::Trained;
 use rlrun::train::Evaluation;
-use rlrun::{ALGORITHMS, Trained};
 use serde_json::json;
 
-use crate::terminal;
+use crate::{Tables, terminal};
 
 /// Evaluate a trained agent on fresh seeds.
 #[derive(clap::Args)]
@@ -35,9 +35,10 @@ fn episodes(text: &str) -> Result<usize, String> {
     (1..=10_000_000).contains(&episodes).then_some(episodes).ok_or("expected at least 1".to_owned())
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     terminal::init_log(&terminal::bar(true), "warn");
-    let mut trained = Trained::load(&args.checkpoint, args.episodes, ALGORITHMS, &[])
+    let mut trained = tables
+        .load(&args.checkpoint, args.episodes)
         .with_context(|| format!("cannot evaluate `{}`", args.checkpoint.display()))?;
     let seed = args.seed.unwrap_or(trained.seed);
     let evaluation = if args.stochastic {

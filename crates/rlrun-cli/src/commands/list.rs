@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use rlrun::envs::{ENVS, entry, spec};
-use rlrun::{ALGORITHMS, ConfigError};
+use rlrun::env::{EnvError, EnvSpec, WrapperConfig};
+use rlrun::{ConfigError, Environment};
+
+use crate::Tables;
 
 /// List what a run file can name.
 #[derive(clap::Args)]
@@ -21,22 +23,22 @@ enum What {
     Algorithms,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     let text = match &args.what {
-        What::Envs { id: None } => environments()?,
-        What::Envs { id: Some(id) } => page(id)?,
-        What::Algorithms => ALGORITHMS.iter().map(|row| format!("{}\n", row.name)).collect(),
+        What::Envs { id: None } => table(tables.environments)?,
+        What::Envs { id: Some(id) } => page(id, tables.environments)?,
+        What::Algorithms => tables.algorithms.iter().map(|row| format!("{}\n", row.name)).collect(),
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 
 /// The table of all environments.
-fn environments() -> Result<String, ConfigError> {
+fn table(own: &[Environment]) -> Result<String, ConfigError> {
     let header = ["id", "actions", "limit", "threshold", "observations"].map(str::to_owned);
     let mut rows = vec![header];
-    for entry in ENVS {
-        let spec = spec(entry.id)?;
+    for environment in Environment::all(own) {
+        let spec = spec(&environment)?;
         rows.push([
             spec.id,
             spec.action_space.to_string(),
@@ -55,13 +57,21 @@ fn environments() -> Result<String, ConfigError> {
 }
 
 /// The page of one environment, without its picture, and its spaces.
-fn page(id: &str) -> Result<String, ConfigError> {
-    let (entry, spec) = (entry(id)?, spec(id)?);
-    let text = entry.page.lines().filter(|line| !line.starts_with("!["));
+fn page(id: &str, own: &[Environment]) -> Result<String, ConfigError> {
+    let environment = Environment::find(id, own)?;
+    let spec = spec(&environment)?;
+    let title = format!("# {id}\n");
+    let text = environment.page().unwrap_or(&title).lines().filter(|line| !line.starts_with("!["));
     let text = text.map(|line| format!("{line}\n")).collect::<String>().replace("\n\n\n", "\n\n");
     let spaces = format!(
         "\n| space | |\n|---|---|\n| observations | `{}` |\n| actions | `{}` |\n",
         spec.observation_space, spec.action_space
     );
     Ok(text + &spaces)
+}
+
+/// What is fixed about an environment with its default arguments.
+fn spec(environment: &Environment) -> Result<EnvSpec, EnvError> {
+    let envs = environment.make_vec(1, &toml::Table::new(), &WrapperConfig::default())?;
+    Ok(envs.spec().clone())
 }

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use rlrun::Run;
 use rlrun::tensor::{kernels, phase_counts};
 use rlrun::train::Trainer;
 use rlrun::train::logger::Console;
-use rlrun::{ALGORITHMS, Run};
 use tracing::{info, warn};
 
 use crate::exit::UnreadableRunFile;
-use crate::mode_trace;
 use crate::terminal::{self, AboveBar, Progress};
+use crate::{Tables, mode_trace};
 
 /// Train an agent from a run file, or go on with an earlier run.
 #[derive(clap::Args)]
@@ -50,18 +50,18 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     let bar = terminal::bar(args.quiet);
     terminal::init_log(&bar, if args.quiet { "warn" } else { "info" });
     let threads = threads(args.threads.into());
-    kernels::with_threads(threads, || create_and_train(args, bar))
+    kernels::with_threads(threads, || create_and_train(args, tables, bar))
         .with_context(|| format!("cannot start `--threads {threads}`; use fewer"))?
 }
 
-fn create_and_train(args: &Args, bar: ProgressBar) -> Result<()> {
+fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result<()> {
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
-        (Some(dir), _) => (resume(dir, &args.set)?, dir.clone()),
-        (None, Some(run_file)) => create(run_file, args)?,
+        (Some(dir), _) => (resume(dir, &args.set, tables)?, dir.clone()),
+        (None, Some(run_file)) => create(run_file, args, tables)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
     if !args.quiet {
@@ -75,8 +75,8 @@ fn create_and_train(args: &Args, bar: ProgressBar) -> Result<()> {
     }
     trained?;
     if !args.quiet {
-        let dir = dir.display();
-        writeln!(io::stdout(), "run folder: {dir}\nnext: rlrun eval --checkpoint {dir}")?;
+        let (dir, program) = (dir.display(), terminal::program());
+        writeln!(io::stdout(), "run folder: {dir}\nnext: {program} eval --checkpoint {dir}")?;
     }
     Ok(())
 }
@@ -90,21 +90,22 @@ fn threads(wanted: usize) -> usize {
     wanted.min(cores)
 }
 
-fn create(run_file: &Path, args: &Args) -> Result<(Trainer, PathBuf)> {
+fn create(run_file: &Path, args: &Args, tables: Tables<'_>) -> Result<(Trainer, PathBuf)> {
     let text = fs::read_to_string(run_file)
         .with_context(|| UnreadableRunFile(run_file.display().to_string()))?;
     let mut overrides = args.set.clone();
     overrides.extend(args.seed.map(|seed| format!("seed={seed}")));
+    let Tables { algorithms, environments } = tables;
     let in_file = || format!("in `{}`", run_file.display());
-    let run = Run::load_with(&text, &overrides, ALGORITHMS, &[]).with_context(in_file)?;
+    let run = Run::load_with(&text, &overrides, algorithms, environments).with_context(in_file)?;
     let dir = args.out.join(args.name.clone().unwrap_or_else(|| run.name()));
     let trainer = run.create(&dir).with_context(in_file)?;
     info!("training in {}", dir.display());
     Ok((trainer, dir))
 }
 
-fn resume(dir: &Path, overrides: &[String]) -> Result<Trainer> {
-    let trainer = Run::resume(dir, overrides, ALGORITHMS, &[])
+fn resume(dir: &Path, overrides: &[String], tables: Tables<'_>) -> Result<Trainer> {
+    let trainer = Run::resume(dir, overrides, tables.algorithms, tables.environments)
         .with_context(|| format!("cannot continue `{}`", dir.display()))?;
     if trainer.is_done() {
         let total = trainer.total_timesteps();
@@ -120,11 +121,7 @@ fn train(trainer: &mut Trainer, bar: ProgressBar) -> Result<()> {
         let report = trainer.step()?;
         progress.set(trainer.timesteps());
         if let Some(scored) = report.evaluation {
-            let (eval, step) = (&scored.evaluation, trainer.timesteps());
-            let best = if scored.is_best { ", the best so far" } else { "" };
-            let (mean, std) = (eval.mean_reward, eval.std_reward);
-            info!("evaluation at step {step}: mean return {mean:.2} ± {std:.2}{best}");
-            progress.set_mean_reward(mean);
+            progress.set_mean_reward(scored.evaluation.mean_reward);
         }
     }
     progress.finish();

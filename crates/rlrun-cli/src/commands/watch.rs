@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rlrun::envs::{entry, render};
-use rlrun::{ALGORITHMS, ConfigError, Trained, Watch};
+use rlrun::{ConfigError, Watch};
+
+use crate::Tables;
 
 /// Characters in a line of the terminal's picture.
 const COLUMNS: usize = 80;
@@ -45,8 +47,8 @@ pub(crate) struct Args {
     png: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut watch = watch(args)?;
+pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
+    let mut watch = watch(args, tables)?;
     let mut screen = Screen::new(args);
     for episode in 1..=args.episodes {
         let ended = loop {
@@ -62,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     screen.write(args)
 }
 
-fn watch(args: &Args) -> Result<Watch> {
+fn watch(args: &Args, tables: Tables<'_>) -> Result<Watch> {
     let none = toml::Table::new();
     if let Some(id) = &args.env {
         let entry = entry(id).map_err(ConfigError::from)?;
@@ -71,8 +73,8 @@ fn watch(args: &Args) -> Result<Watch> {
         return Ok(Watch::random(envs, scene, args.seed.unwrap_or(0))?);
     }
     let dir = args.checkpoint.as_deref().unwrap_or(Path::new("."));
-    let trained = Trained::load(dir, 1, ALGORITHMS, &[])
-        .with_context(|| format!("cannot watch `{}`", dir.display()))?;
+    let trained =
+        tables.load(dir, 1).with_context(|| format!("cannot watch `{}`", dir.display()))?;
     let scene = entry(&trained.env.id).and_then(|entry| entry.scene(&trained.env.args));
     let seed = args.seed.unwrap_or(trained.seed);
     Ok(Watch::trained(trained, scene.map_err(ConfigError::from)?, seed, args.stochastic)?)

@@ -16,6 +16,11 @@ impl Console {
     pub fn new(output: Box<dyn Write + Send>) -> Console {
         Console { output }
     }
+
+    /// A console on the standard output.
+    pub fn stdout() -> Console {
+        Console::new(Box::new(io::stdout()))
+    }
 }
 
 impl Sink for Console {
