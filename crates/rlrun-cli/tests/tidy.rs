@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["rlrun-agents", "rlrun-env", "rlrun-envs", "rlrun-nn", "rlrun-tensor"],
     ),
     ("crates/rlrun-cli", &["rlrun", "rlrun-bench"]),
+    ("crates/rlrun-docs", &["rlrun"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,13 +1,12 @@
 //! An algorithm of your own, hill climbing on a linear policy, with run files, checkpoints, resume.
 #![allow(clippy::print_stdout)]
-use rand::RngExt;
 use rlrun::prelude::*;
 
-#[derive(Default, Serialize, Deserialize, DocumentedFields)]
-#[serde(deny_unknown_fields, default)]
-struct HillClimbingConfig {
-    /// Largest change of a weight per episode
-    noise: f32,
+rlrun::config! {
+    struct HillClimbingConfig {
+        /// Largest change of a weight per episode
+        noise: f32 = 0.1,
+    }
 }
 impl AgentConfig for HillClimbingConfig {
     fn build(self, context: &AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError> {

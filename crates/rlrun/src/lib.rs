@@ -15,6 +15,7 @@
 //! The crates below this one are re-exported: [`agents`], [`env`](mod@env), [`envs`], [`nn`],
 //! [`tensor`] and [`train`].
 
+mod config;
 mod error;
 mod hints;
 mod overrides;
@@ -24,6 +25,8 @@ mod run_file;
 mod trained;
 mod watch;
 
+pub use documented;
+pub use rand;
 pub use rlrun_agents as agents;
 pub use rlrun_core as core;
 pub use rlrun_env as env;
@@ -31,6 +34,8 @@ pub use rlrun_envs as envs;
 pub use rlrun_nn as nn;
 pub use rlrun_tensor as tensor;
 pub use rlrun_train as train;
+pub use serde;
+pub use toml;
 
 pub use error::ConfigError;
 pub use registry::{ALGORITHMS, Algorithm, Environment};
@@ -55,17 +60,6 @@ pub mod prelude {
     };
     pub use crate::{ALGORITHMS, Algorithm, ConfigError, Environment, Run, Trained};
     pub use documented::{self, DocumentedFields};
+    pub use rand::{self, RngExt};
     pub use serde::{self, Deserialize, Serialize};
 }
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guides/modes.md")]
-struct ModesGuide;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guides/custom-environment.md")]
-struct CustomEnvironmentGuide;
-
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/guides/custom-agent.md")]
-struct CustomAgentGuide;

@@ -151,7 +151,10 @@ impl Environment {
         match &self.source {
             Source::Library(entry) => entry.make(args),
             Source::One(make) => make(args),
-            Source::Many(_make) => todo!(),
+            Source::Many(_) => {
+                let reason = "it makes vectors only; give it as `Environment::single`".to_owned();
+                Err(EnvError::Args { id: self.id.clone().into(), reason })
+            }
         }
     }
 

@@ -161,7 +161,7 @@ fn explain_below<T: DocumentedFields>(above: &mut Table, table: &str) {
 fn explain<T: DocumentedFields>(table: &mut Table) {
     let (mut comment, mut last) = (String::new(), None);
     for (name, docs) in T::FIELD_NAMES.iter().zip(T::FIELD_DOCS) {
-        let line = docs.lines().next().unwrap_or_default().trim_end_matches('.');
+        let line = docs.lines().next().unwrap_or_default().trim().trim_end_matches('.');
         match table.get_mut(name) {
             None => comment += &format!("# {name} is not set: {line}\n"),
             Some(toml_edit::Item::Table(below)) => {

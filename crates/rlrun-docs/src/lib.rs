@@ -1,0 +1,14 @@
+//! The code of the guides and of the README, run as tests of a crate that depends on `rlrun` alone.
+//! `tests/outside.rs` compiles it, and every example, outside the workspace too.
+
+#[doc = include_str!("../../../docs/guides/modes.md")]
+#[cfg(doctest)]
+struct Modes;
+
+#[doc = include_str!("../../../docs/guides/custom-environment.md")]
+#[cfg(doctest)]
+struct CustomEnvironment;
+
+#[doc = include_str!("../../../docs/guides/custom-agent.md")]
+#[cfg(doctest)]
+struct CustomAgent;
