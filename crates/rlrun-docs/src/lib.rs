@@ -1,4 +1,4 @@
-//! The code of the guides and of the README, run as tests of a crate that depends on `rlrun` alone.
+//! The code of the guides and of the reference, run as tests of a crate that depends on `rlrun` alone.
 //! `tests/outside.rs` compiles it, and every example, outside the workspace too.
 
 #[doc = include_str!("../../../docs/guides/modes.md")]
@@ -12,3 +12,7 @@ struct CustomEnvironment;
 #[doc = include_str!("../../../docs/guides/custom-agent.md")]
 #[cfg(doctest)]
 struct CustomAgent;
+
+#[doc = include_str!("../../../docs/reference/errors.md")]
+#[cfg(doctest)]
+struct Errors;

@@ -48,8 +48,3 @@ pub use pool::Scratch;
 pub use storage::DType;
 pub use tensor::Tensor;
 pub use view::ViewMadeIn;
-
-/// Runs the programs of the reference.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/reference/errors.md")]
-pub struct ErrorReference;

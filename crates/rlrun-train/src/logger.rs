@@ -5,11 +5,13 @@
 //! (`time/fps`, `time/time_elapsed`, `t` in `monitor.csv`, the wall time of TensorBoard's events).
 
 mod console;
+#[cfg(feature = "csv")]
 mod csv;
 mod evaluations;
 mod jsonl;
 mod log_file;
 mod monitor;
+#[cfg(feature = "tensorboard")]
 mod tensorboard;
 
 use std::borrow::Cow;
@@ -24,10 +26,12 @@ use rlrun_env::EpisodeStats;
 use crate::{CheckpointError, ScoredEvaluation, TrainError};
 
 pub use console::Console;
+#[cfg(feature = "csv")]
 pub use csv::Csv;
 pub use evaluations::Evaluations;
 pub use jsonl::Jsonl;
 pub use monitor::Monitor;
+#[cfg(feature = "tensorboard")]
 pub use tensorboard::TensorBoard;
 
 /// Numbers by tag, such as `rollout/ep_rew_mean`; Stable-Baselines3's tags.
@@ -108,16 +112,22 @@ impl Logger {
             let path = dir.join(name);
             move |source| CheckpointError::Io { action: "open", path, source }
         };
-        let name = csv::FILE;
-        self.add(Box::new(Csv::open(dir, &at(name)).map_err(failed(name))?));
+        #[cfg(feature = "csv")]
+        {
+            let name = csv::FILE;
+            self.add(Box::new(Csv::open(dir, &at(name)).map_err(failed(name))?));
+        }
         let name = jsonl::FILE;
         self.add(Box::new(Jsonl::open(dir, &at(name)).map_err(failed(name))?));
         let name = monitor::FILE;
         self.add(Box::new(Monitor::open(dir, env, &at(name)).map_err(failed(name))?));
         let name = evaluations::FILE;
         self.add(Box::new(Evaluations::open(dir, &at(name)).map_err(failed(name))?));
-        let name = tensorboard::FILE;
-        self.add(Box::new(TensorBoard::open(dir, &at(name)).map_err(failed(name))?));
+        #[cfg(feature = "tensorboard")]
+        {
+            let name = tensorboard::FILE;
+            self.add(Box::new(TensorBoard::open(dir, &at(name)).map_err(failed(name))?));
+        }
         Ok(())
     }
 

@@ -15,6 +15,8 @@
 //! The crates below this one are re-exported: [`agents`], [`env`](mod@env), [`envs`], [`nn`],
 //! [`tensor`] and [`train`].
 
+#[cfg(feature = "toml_edit")]
+mod comments;
 mod config;
 mod error;
 mod hints;

@@ -1,5 +1,6 @@
 //! Overrides such as `agent.gamma=0.98`: edits of a run file before it is read.
 
+#[cfg(feature = "toml_edit")]
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 use crate::run_file::{self, Parsed};
@@ -41,7 +42,15 @@ fn blame(assignment: &str, error: ConfigError) -> ConfigError {
     ConfigError::Override { assignment: assignment.to_owned(), reason }
 }
 
+/// Without `toml_edit` nothing can be edited.
+#[cfg(not(feature = "toml_edit"))]
+fn apply(_text: &str, overrides: &[&String]) -> Result<String, ConfigError> {
+    let reason = "overrides need the feature `toml_edit` of `rlrun`, which is off".to_owned();
+    Err(ConfigError::Override { assignment: overrides[0].clone(), reason })
+}
+
 /// Edits the text of a run file.
+#[cfg(feature = "toml_edit")]
 fn apply(text: &str, overrides: &[&String]) -> Result<String, ConfigError> {
     let mut document: DocumentMut = match text.parse() {
         Ok(document) => document,
@@ -57,6 +66,7 @@ fn apply(text: &str, overrides: &[&String]) -> Result<String, ConfigError> {
     Ok(document.to_string())
 }
 
+#[cfg(feature = "toml_edit")]
 fn set(root: &mut Table, assignment: &str) -> Result<(), &'static str> {
     let (path, text) =
         assignment.split_once('=').ok_or("expected KEY=VALUE, such as `agent.gamma=0.98`")?;
@@ -78,11 +88,13 @@ fn set(root: &mut Table, assignment: &str) -> Result<(), &'static str> {
 }
 
 /// The text as a TOML value, or as a string if it is none: `lin_0.001` needs no quotes.
+#[cfg(feature = "toml_edit")]
 fn value(text: &str) -> Value {
     text.parse().unwrap_or_else(|_| Value::from(text))
 }
 
 #[cfg(test)]
+#[cfg(feature = "toml_edit")]
 mod tests {
     use super::*;
 

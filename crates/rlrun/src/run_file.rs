@@ -5,8 +5,9 @@ use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, NormalizeConfig
 use rlrun_env::WrapperConfig;
 use rlrun_train::TrainConfig;
 use serde::{Deserialize, Serialize};
-use toml_edit::{DocumentMut, Table};
 
+#[cfg(feature = "toml_edit")]
+use crate::comments;
 use crate::{Algorithm, ConfigError, hints};
 
 /// Builds the agent that a run file describes.
@@ -34,7 +35,7 @@ struct AlgorithmName {
 /// Second pass: the whole file, with the settings of its algorithm.
 #[derive(Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, bound = "C: AgentConfig")]
-struct RunConfig<C> {
+pub(crate) struct RunConfig<C> {
     /// Name of the algorithm; `rlrun list algorithms` shows all
     algorithm: String,
     /// Seed of every random stream: the same seed gives the same run, bit for bit
@@ -132,57 +133,13 @@ pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigE
     })
 }
 
-/// The file with every key, each below the first line of its documentation. A key that is absent
-/// by default stands in a comment.
+/// The file with every key and, with the feature `toml_edit`, what each means.
 fn write<C: AgentConfig>(config: &RunConfig<C>) -> Result<String, ConfigError> {
-    let plain = toml::to_string(config).map_err(|source| {
+    let text = toml::to_string(config).map_err(|source| {
         let algorithm = config.algorithm.clone();
         ConfigError::Unwritable { algorithm, source: Box::new(source) }
     })?;
-    let mut document: DocumentMut = plain.parse().expect("it was written just now");
-    explain::<RunConfig<C>>(document.as_table_mut());
-    explain_below::<EnvConfig>(document.as_table_mut(), "env");
-    explain_below::<C>(document.as_table_mut(), "agent");
-    explain_below::<NormalizeConfig>(document.as_table_mut(), "normalize");
-    explain_below::<TrainConfig>(document.as_table_mut(), "train");
-    if let Some(env) = document.get_mut("env").and_then(|item| item.as_table_mut()) {
-        explain_below::<WrapperConfig>(env, "wrappers");
-    }
-    Ok(document.to_string())
-}
-
-fn explain_below<T: DocumentedFields>(above: &mut Table, table: &str) {
-    if let Some(table) = above.get_mut(table).and_then(|item| item.as_table_mut()) {
-        explain::<T>(table);
-    }
-}
-
-/// Puts the first line of a field's documentation above its key.
-fn explain<T: DocumentedFields>(table: &mut Table) {
-    let (mut comment, mut last) = (String::new(), None);
-    for (name, docs) in T::FIELD_NAMES.iter().zip(T::FIELD_DOCS) {
-        let line = docs.lines().next().unwrap_or_default().trim().trim_end_matches('.');
-        match table.get_mut(name) {
-            None => comment += &format!("# {name} is not set: {line}\n"),
-            Some(toml_edit::Item::Table(below)) => {
-                below.decor_mut().set_prefix(format!("\n{comment}# {line}\n"));
-                comment.clear();
-            }
-            Some(_) => {
-                let above = std::mem::take(&mut comment);
-                prefix(table, name, &format!("{above}# {line}\n"));
-                last = Some((*name, above, line));
-            }
-        }
-    }
-    // TOML keeps comments above keys only: absent keys at the end go above the last one.
-    if let Some((name, above, line)) = last {
-        prefix(table, name, &format!("{above}{comment}# {line}\n"));
-    }
-}
-
-fn prefix(table: &mut Table, key: &str, comment: &str) {
-    if let Some(mut key) = table.key_mut(key) {
-        key.leaf_decor_mut().set_prefix(comment);
-    }
+    #[cfg(feature = "toml_edit")]
+    let text = comments::explain_all::<C>(&text);
+    Ok(text)
 }

@@ -252,7 +252,7 @@ fn wrap(mut angle: f64) -> f64 {
 }
 
 impl Task for Acrobot {
-    const PAGE: &'static str = include_str!("../../../docs/environments/acrobot.md");
+    const PAGE: &'static str = include_str!("../../pages/acrobot.md");
 
     type Args = AcrobotArgs;
     /// Angle 1, angle 2 and their velocities.

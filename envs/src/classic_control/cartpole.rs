@@ -129,7 +129,7 @@ impl CartPole {
 }
 
 impl Task for CartPole {
-    const PAGE: &'static str = include_str!("../../../docs/environments/cartpole.md");
+    const PAGE: &'static str = include_str!("../../pages/cartpole.md");
 
     type Args = CartPoleArgs;
     type State = CartPoleState;

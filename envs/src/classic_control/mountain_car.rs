@@ -81,7 +81,7 @@ impl MountainCar {
 }
 
 impl Task for MountainCar {
-    const PAGE: &'static str = include_str!("../../../docs/environments/mountain-car.md");
+    const PAGE: &'static str = include_str!("../../pages/mountain-car.md");
 
     type Args = MountainCarArgs;
     type State = [f64; 2];

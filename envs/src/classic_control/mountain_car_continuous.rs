@@ -112,8 +112,7 @@ impl MountainCarContinuous {
 }
 
 impl Task for MountainCarContinuous {
-    const PAGE: &'static str =
-        include_str!("../../../docs/environments/mountain-car-continuous.md");
+    const PAGE: &'static str = include_str!("../../pages/mountain-car-continuous.md");
 
     type Args = MountainCarContinuousArgs;
     /// Position, velocity, and 1 from the first step on, when the state is in single precision.

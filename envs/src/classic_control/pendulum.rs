@@ -133,7 +133,7 @@ fn all_normalized(angles: &Lanes) -> Lanes {
 }
 
 impl Task for Pendulum {
-    const PAGE: &'static str = include_str!("../../../docs/environments/pendulum.md");
+    const PAGE: &'static str = include_str!("../../pages/pendulum.md");
 
     type Args = PendulumArgs;
     /// Angle and angular velocity.

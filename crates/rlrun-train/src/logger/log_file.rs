@@ -31,6 +31,7 @@ impl LogFile {
     }
 
     /// Opens a binary file with as many of its bytes as `position` says.
+    #[cfg_attr(not(feature = "tensorboard"), expect(dead_code))]
     pub(crate) fn binary(path: PathBuf, position: &State) -> io::Result<LogFile> {
         let bytes = position.counter("bytes").unwrap_or(0);
         LogFile::open(path, bytes, Unit::Bytes, bytes)
