@@ -9,6 +9,7 @@ use rlrun_tensor::{
 };
 use serde_json::{Map, Value, json};
 
+use super::canary;
 use super::compare::number;
 use super::operations;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(program: &[Value]) -> Outcome {
 }
 
 fn run_here(program: &[Value]) -> Outcome {
+    canary::fill_free_lists();
     let mut machine = Machine::default();
     let mut modes = Modes::default();
     let (trace, error) = machine.run(program, &mut modes);
