@@ -7,6 +7,7 @@
 
 mod backward;
 mod node;
+mod walk;
 
 pub use backward::{Backward, grad};
 pub(crate) use node::{Edge, Grads, Node, NodeRef, Saver, edges, new_node};

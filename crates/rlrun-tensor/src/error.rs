@@ -41,7 +41,7 @@ pub enum TensorError {
     /// A recorded operation needs an inference tensor for backward.
     #[error(
         "E-MODE-01: `{op}` records history and must save an inference tensor for backward \
-         ({tensor}); make the tensor outside inference mode, `clone()` it there, or read plain \
+         ({tensor}); make the tensor outside inference mode, `clone_contiguous()` it there, or read plain \
          numbers from a buffer"
     )]
     SaveInferenceForBackward { op: &'static str, tensor: Origin },
@@ -75,7 +75,7 @@ pub enum TensorError {
     /// A saved tensor was written before backward read it.
     #[error(
         "E-VER-01: a tensor saved by `{op}` at `{saved_at}` was changed before backward: it was \
-         saved at version {saved} and is at version {found}{}; save a `clone()`, or write after \
+         saved at version {saved} and is at version {found}{}; save a `clone_contiguous()`, or write after \
          backward", written(*.write)
     )]
     SavedTensorModified {
@@ -116,7 +116,9 @@ pub enum TensorError {
     )]
     MultiOutputViewInplace { op: &'static str, tensor: Origin },
     /// The elements of the target share memory.
-    #[error("E-INPLACE-06: `{op}`: elements of {tensor} share memory; `clone()` it first")]
+    #[error(
+        "E-INPLACE-06: `{op}`: elements of {tensor} share memory; `clone_contiguous()` it first"
+    )]
     OverlappingInplace { op: &'static str, tensor: Origin },
     /// A destination given to a recorded operation.
     #[error("E-INPLACE-07: `{op}` with a destination cannot record history; call it in `no_grad`")]
@@ -162,6 +164,9 @@ pub enum TensorError {
     /// `retain_grad` on a constant.
     #[error("E-GRAD-11: `retain_grad` needs a tensor that requires grad ({tensor})")]
     RetainGradOnNoGrad { tensor: Origin },
+    /// Backward into nothing.
+    #[error("E-GRAD-12: `inputs` names no tensor; leave it out to reach every leaf")]
+    NoInputs,
     /// Shapes that do not fit together.
     #[error("E-SHAPE-01: `{op}`: {detail}")]
     ShapeMismatch { op: &'static str, detail: String },

@@ -18,10 +18,13 @@ use crate::error::Site;
 pub(crate) struct Mode {
     pub(crate) grad: bool,
     pub(crate) inference: Option<Site>,
+    /// Whether a walk through the graph computes gradients that are not recorded: its views are
+    /// results, of which nobody knows from what they were taken.
+    pub(crate) walk: bool,
 }
 
 thread_local! {
-    static MODE: Cell<Mode> = const { Cell::new(Mode { grad: true, inference: None }) };
+    static MODE: Cell<Mode> = const { Cell::new(Mode { grad: true, inference: None, walk: false }) };
 }
 
 pub(crate) fn mode() -> Mode {
@@ -78,7 +81,17 @@ impl GradModeGuard {
         // Not `on.then(Location::caller)`: the caller of that is in the standard library.
         let here = Location::caller();
         let inference = on.then_some(here);
-        GradModeGuard::enter(Mode { grad: !on, inference })
+        GradModeGuard::enter(Mode { grad: !on, inference, walk: false })
+    }
+
+    /// Computes gradients without recording them.
+    pub(crate) fn walk() -> GradModeGuard {
+        GradModeGuard::enter(Mode { grad: false, walk: true, ..MODE.get() })
+    }
+
+    /// The user's code within a walk.
+    pub(crate) fn hook() -> GradModeGuard {
+        GradModeGuard::enter(Mode { walk: false, ..MODE.get() })
     }
 
     /// The mode of another thread, taken there with [`ThreadMode::current`].

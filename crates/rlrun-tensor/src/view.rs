@@ -150,10 +150,10 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn step(&self, step: ViewStep, one_of_many: bool) -> Tensor {
         let view = self.alias(ok(step.layout(&self.layout)));
-        if self.is_inference() {
+        let mode = mode::mode();
+        if self.is_inference() || mode.walk {
             return view;
         }
-        let mode = mode::mode();
         let mut made_in = match mode {
             _ if mode.inference.is_some() => ViewMadeIn::InferenceMode,
             _ if !mode.grad => ViewMadeIn::NoGradMode,

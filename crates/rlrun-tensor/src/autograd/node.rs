@@ -39,6 +39,8 @@ pub(crate) struct Node {
     /// Whether something is kept for backward, and therefore freed by it.
     pub(super) saves: AtomicBool,
     pub(super) backward: Mutex<Option<BackwardFn>>,
+    /// Inputs among the first 64 whose gradients the walk that runs this node does not want.
+    unwanted: AtomicU64,
     pub(super) watchers: Mutex<Watchers>,
 }
 
@@ -120,7 +122,31 @@ impl Node {
 
     /// Whether the gradient of input `index` is wanted.
     pub(crate) fn needs(&self, index: usize) -> bool {
-        self.edges[index].is_some()
+        let unwanted = self.unwanted.load(Ordering::Relaxed);
+        self.edges[index].is_some() && (index >= 64 || unwanted >> index & 1 == 0)
+    }
+
+    /// Runs `rule` while only some inputs' gradients are wanted; the caller holds `backward`.
+    pub(super) fn with_wanted<R>(
+        &self,
+        want: impl Fn(&Edge) -> bool,
+        rule: impl FnOnce() -> R,
+    ) -> R {
+        let first = self.edges.iter().take(64).enumerate();
+        let skip = |edge: &Option<Edge>| edge.as_ref().is_some_and(|edge| !want(edge));
+        let unwanted = first.map(|(at, edge)| u64::from(skip(edge)) << at).sum();
+        self.unwanted.store(unwanted, Ordering::Relaxed);
+        let _all_again = WantAll(&self.unwanted);
+        rule()
+    }
+}
+
+/// Wants every gradient again when it is dropped.
+struct WantAll<'a>(&'a AtomicU64);
+
+impl Drop for WantAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -299,6 +325,7 @@ where
         edges,
         saves,
         backward: Mutex::new(Some(backward)),
+        unwanted: AtomicU64::new(0),
         watchers: Mutex::default(),
     });
     diagnostics::node_made(&node);
