@@ -182,6 +182,9 @@ pub enum TensorError {
     /// Another element type is needed.
     #[error("E-SHAPE-04: `{op}` needs {expected}, got {found}")]
     DtypeMismatch { op: &'static str, expected: &'static str, found: &'static str },
+    /// A number that the operation has no meaning for.
+    #[error("E-SHAPE-07: `{op}`: {detail}")]
+    InvalidArgument { op: &'static str, detail: String },
     /// A reduction without elements that has no neutral value.
     #[error("E-SHAPE-05: `{op}` of no elements has no value (shape {shape:?})")]
     EmptyReduction { op: &'static str, shape: Vec<usize> },

@@ -183,7 +183,8 @@ impl Tensor {
         if !self.requires_grad() {
             raise(TensorError::RetainGradOnNoGrad { tensor: self.origin() });
         }
-        if let Some(node) = ok(self.grad_fn("retain_grad")) {
+        // A restricted view that was written has no history to keep a gradient of.
+        if let Ok(Some(node)) = self.grad_fn("retain_grad") {
             let meta = self.meta_or_new();
             meta.lock().retains_grad = true;
             node.retain_for(meta);

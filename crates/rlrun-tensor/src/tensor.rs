@@ -215,10 +215,12 @@ impl Tensor {
         Tensor::full([], value)
     }
 
-    /// Zeros of this tensor's shape.
+    /// Zeros of this tensor's shape; dense memory order is kept.
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor {
-        Tensor::zeros(self.dims())
+        let dense = self.layout.is_dense();
+        let layout = if dense { self.layout } else { Layout::contiguous(self.dims()) };
+        Tensor::build_as(layout, |out| out.fill(0.0))
     }
 
     /// Extent of each dimension.

@@ -127,9 +127,8 @@ impl Walk {
             (true, None) => GradModeGuard::enable_grad(),
             _ => GradModeGuard::walk(),
         };
-        if self.targets.as_ref().is_none_or(|targets| targets.want(start)) {
-            self.arrive(start, gradient);
-        }
+        // Hooks of the start run even if nothing behind it is wanted.
+        self.arrive(start, gradient);
         while let Some((_, (node, gradient))) = self.waiting.pop_last() {
             let step = catch_unwind(AssertUnwindSafe(|| self.pass(&node, gradient)));
             if let Err(payload) = step {
@@ -230,8 +229,11 @@ impl Walk {
         for hook in hooks {
             gradient = hooked(&hook, gradient);
         }
-        if self.targets.as_ref().is_some_and(|targets| targets.capture) {
-            return self.capture(Place::Leaf(Arc::as_ptr(leaf)), &gradient);
+        let place = Place::Leaf(Arc::as_ptr(leaf));
+        if let Some(targets) = &self.targets {
+            if targets.capture || !targets.wanted.contains_key(&place) {
+                return self.capture(place, &gradient);
+            }
         }
         if !leaf.lock().requires_grad {
             // Frozen since the graph was recorded.

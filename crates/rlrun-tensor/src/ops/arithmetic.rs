@@ -6,6 +6,7 @@ use crate::kernels::Binary;
 use crate::tensor::Tensor;
 
 use super::apply::{Keep, Unary, each, reduce, with_number, zip, zip_each};
+use super::select::gated;
 
 impl Tensor {
     /// `self + other`, broadcast.
@@ -70,7 +71,7 @@ impl Tensor {
             let y = saver.input(other);
             move |grad: &Tensor, node: &NodeRef| {
                 let y = y.get(node);
-                let to_y = x.as_ref().map(|x| (-grad * x.get(node) / (&y * &y)).sum_to(&b));
+                let to_y = x.as_ref().map(|x| (-grad * (x.get(node) / &y / &y)).sum_to(&b));
                 [reduce(|| grad / &y, node.needs(0), &a), to_y]
             }
         })
@@ -113,8 +114,8 @@ impl Tensor {
                     false => f32::from(u8::from(!wins(y, x))),
                 };
                 [
-                    reduce(|| grad * zip_each(op, &x, &y, share), node.needs(0), &a),
-                    reduce(|| grad * zip_each(op, &y, &x, share), node.needs(1), &b),
+                    reduce(|| gated(grad, &zip_each(op, &x, &y, share)), node.needs(0), &a),
+                    reduce(|| gated(grad, &zip_each(op, &y, &x, share)), node.needs(1), &b),
                 ]
             }
         })
@@ -135,9 +136,8 @@ impl Tensor {
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, e) = (x.get(node), e.get(node));
                 let to_x = || {
-                    let zero = zip_each("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
-                    let slope = &e * x.pow_tensor(&(&e - 1.0));
-                    grad * zip_where(&zero, &slope)
+                    let gate = zip_each("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
+                    gated(&(grad * (&e * x.pow_tensor(&(&e - 1.0)))), &gate)
                 };
                 let to_e = y.as_ref().map(|y| {
                     // ln 1 = 0 in the place of ln 0, whose factor 0^e is 0.
@@ -205,26 +205,33 @@ impl Tensor {
     /// `number / self`.
     #[track_caller]
     pub fn rdiv_scalar(&self, number: f32) -> Tensor {
-        let forward = each(move |x| number / x);
-        self.unary(Unary::new("rdiv", Keep::Input, forward, move |x: &Tensor, grad: &Tensor| {
-            grad * (-number) / (x * x)
-        }))
+        self.reciprocal().mul_scalar(number)
     }
 
-    /// `self + weight · (end - self)`.
+    /// `self + weight · (end - self)`, exactly `end` for weight 1.
     ///
     /// # Panics
     /// As [`Tensor::add`].
     #[track_caller]
     pub fn lerp(&self, end: &Tensor, weight: f32) -> Tensor {
-        self + (end - self) * weight
+        let (a, b) = (self.layout.shape, end.layout.shape);
+        zip_each("lerp", self, end, |start, end| lerp(start, end, weight)).record(
+            "lerp",
+            [self, end],
+            |_| {
+                move |grad: &Tensor, node: &NodeRef| {
+                    [
+                        reduce(|| grad * (1.0 - weight), node.needs(0), &a),
+                        reduce(|| grad * weight, node.needs(1), &b),
+                    ]
+                }
+            },
+        )
     }
 }
 
-/// `value` where `keep` is not 0, else 0 even for a value that is not finite.
-fn zip_where(keep: &Tensor, value: &Tensor) -> Tensor {
-    if value.requires_grad() && crate::mode::recording() {
-        return keep * value;
-    }
-    zip_each("where", keep, value, |keep, value| if keep != 0.0 { value } else { 0.0 })
+/// From the nearer end, so that both are exact.
+pub(super) fn lerp(start: f32, end: f32, weight: f32) -> f32 {
+    let way = end - start;
+    if weight.abs() < 0.5 { start + weight * way } else { end - way * (1.0 - weight) }
 }

@@ -6,6 +6,8 @@ use crate::kernels::{self, Binary};
 use crate::tensor::Tensor;
 
 use super::apply::{Keep, Unary, reduce, with_number};
+use super::arithmetic::lerp;
+use super::select::gated;
 
 impl Tensor {
     /// `self += other`, broadcast to this shape.
@@ -102,7 +104,7 @@ impl Tensor {
                 let divisor = divisor.get(node);
                 let to_divisor = old
                     .as_ref()
-                    .map(|old| (-grad * old.get(node) / (&divisor * &divisor)).sum_to(&shape));
+                    .map(|old| (-grad * (old.get(node) / &divisor / &divisor)).sum_to(&shape));
                 [node.needs(0).then(|| grad / &divisor), to_divisor]
             }
         });
@@ -173,7 +175,7 @@ impl Tensor {
         self.add_scaled_(&(a * b), value);
     }
 
-    /// `self += weight · (end - self)`, broadcast to this shape.
+    /// `self += weight · (end - self)`, broadcast to this shape; exactly `end` for weight 1.
     ///
     /// # Panics
     /// As [`Tensor::add_`].
@@ -188,7 +190,12 @@ impl Tensor {
             }
         });
         self.update_with("lerp_", end, |target, end| {
-            kernels::lerp(target, end, weight);
+            if weight.abs() < 0.5 {
+                return kernels::lerp(target, end, weight);
+            }
+            for (target, &end) in target.iter_mut().zip(end) {
+                *target = lerp(*target, end, weight);
+            }
         });
         self.end_write(node);
     }
@@ -203,7 +210,7 @@ impl Tensor {
         let node = self.begin_write("masked_fill_", [self, mask], |saver| {
             let mask = saver.input(mask);
             move |grad: &Tensor, node: &NodeRef| {
-                [Some(grad * (1.0 - mask.get(node).as_mask())), None]
+                [Some(gated(grad, &(1.0 - mask.get(node).as_mask()))), None]
             }
         });
         self.update_with("masked_fill_", &keep, |target, keep| {

@@ -78,15 +78,14 @@ impl Tensor {
                 let logits = logits.get(node);
                 // Reading checks that the choices are still those of the forward pass.
                 choices.get(node);
-                if mode::recording() {
+                let composed = mode::recording().then(|| {
                     let one_hot = Tensor::build(logits.dims(), |out| {
                         out.fill(0.0);
                         let rows = out.chunks_mut(width).zip(&chosen);
                         rows.for_each(|(row, choice)| row[*choice] = 1.0);
                     });
-                    let slope = one_hot - logits.log_softmax(-1).exp();
-                    return [Some(slope * grad.unsqueeze(-1)), None];
-                }
+                    (one_hot - logits.log_softmax(-1).exp()) * grad.unsqueeze(-1)
+                });
                 // ∂ ln p_c / ∂ x_j = [j = c] - p_j
                 let (grad, probs) = (grad.read(), exp(&log_probs));
                 let slope = Tensor::build(logits.dims(), |out| {
@@ -98,7 +97,7 @@ impl Tensor {
                         out[*choice] = grad * (1.0 - probs[*choice]);
                     }
                 });
-                [Some(slope), None]
+                [Some(recorded(slope, composed)), None]
             }
         })
     }
@@ -123,12 +122,12 @@ impl Tensor {
             let logits = saver.input(self);
             move |grad: &Tensor, node: &NodeRef| {
                 let logits = logits.get(node);
-                if mode::recording() {
+                let composed = mode::recording().then(|| {
                     let log_probs = logits.log_softmax(-1).clamp_min(f32::MIN);
                     let probs = log_probs.exp();
                     let entropy = -(&probs * &log_probs).sum_dim(-1, true);
-                    return [Some(-(probs * (log_probs + entropy)) * grad.unsqueeze(-1))];
-                }
+                    -(probs * (log_probs + entropy)) * grad.unsqueeze(-1)
+                });
                 // ∂ H / ∂ x_j = -p_j (ln p_j + H)
                 let grad = grad.read();
                 let slope = Tensor::build(logits.dims(), |out| {
@@ -142,8 +141,16 @@ impl Tensor {
                         }
                     }
                 });
-                [Some(slope)]
+                [Some(recorded(slope, composed))]
             }
         })
+    }
+}
+
+/// What one pass computed, with its history if that is recorded.
+fn recorded(slope: Tensor, composed: Option<Tensor>) -> Tensor {
+    match composed {
+        Some(composed) => slope.with_history_of(&composed),
+        None => slope,
     }
 }

@@ -112,7 +112,9 @@ impl Tensor {
         let kernels = weight.reshape([outputs, length]);
         let pixels = self.unfold(patches).linear(&kernels, bias);
         let [down, across] = patches.count;
-        pixels.reshape([patches.batch, down, across, outputs]).permute([0, 3, 1, 2]).contiguous()
+        let shape = [patches.batch, outputs, down, across];
+        let pixels = pixels.reshape([patches.batch, down, across, outputs]);
+        pixels.permute([0, 3, 1, 2]).contiguous().as_result(&shape)
     }
 
     /// The patches of images as rows of a matrix.

@@ -3,6 +3,7 @@
 use crate::error::ok;
 use crate::layout::Layout;
 use crate::layout::Shape;
+use crate::meta::Meta;
 use crate::storage::{Buffer, DType, StorageRef};
 use crate::tensor::Tensor;
 
@@ -49,6 +50,32 @@ impl Tensor {
             self.bump();
         }
         self
+    }
+
+    /// A fresh result in another shape of as many numbers: a result of its own, not a view of one.
+    #[track_caller]
+    pub(crate) fn as_result(self, shape: &[usize]) -> Tensor {
+        let (whole, to) = (self.layout.shape, Layout::contiguous(shape));
+        if self.dims() == shape && self.base().is_none() {
+            return self;
+        }
+        let alias = match self.layout.view(&to.shape) {
+            Some(layout) => self.alias(layout),
+            None => self.contiguous_copy().with_shape(to.shape),
+        };
+        alias.record("reshape", [&self], |_| {
+            move |grad: &Tensor, _: &_| [Some(grad.reshape(&whole[..]))]
+        })
+    }
+
+    /// These numbers with the history of `composed`, which says in recorded operations what a
+    /// kernel did in one pass.
+    pub(crate) fn with_history_of(self, composed: &Tensor) -> Tensor {
+        let node = composed.meta().and_then(|meta| meta.lock().grad_fn.clone());
+        match node {
+            Some(node) => self.with_meta(Meta::of_result(node)),
+            None => self,
+        }
     }
 
     /// This very tensor if it lies row-major without gaps, else a copy that does.

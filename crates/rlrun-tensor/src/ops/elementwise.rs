@@ -1,10 +1,12 @@
 //! Functions of one tensor, element by element: one line each with the formula and its derivative.
 
+use crate::autograd::NodeRef;
 use crate::kernels::{self, Binary};
 use crate::mode;
 use crate::tensor::Tensor;
 
 use super::apply::{Keep, Unary, each, zip};
+use super::select::gated;
 use super::special::polygamma;
 
 /// One line per function: documentation, names of the two forms (arguments), what is kept,
@@ -42,12 +44,21 @@ fn lift(f: kernels::Unary) -> impl Fn(&[f32], &mut [f32]) {
     move |input, out| kernels::unary(f, input, out)
 }
 
-/// The gradient through a function in one pass, or as a formula where it is recorded.
+/// The gradient through a function in one pass, with the history of a formula where it is recorded.
 fn through(f: Binary, grad: &Tensor, y: &Tensor, formula: impl FnOnce() -> Tensor) -> Tensor {
-    if mode::recording() {
-        return formula();
-    }
-    zip(f, grad, y)
+    let value = zip(f, grad, y);
+    if mode::recording() { value.with_history_of(&formula()) } else { value }
+}
+
+/// The gradient through `max(x, 0)` of the result y.
+pub(super) fn through_relu(grad: &Tensor, y: &Tensor) -> Tensor {
+    zip(Binary::ReluBackward, grad, y).record("relu", [grad, y], |saver| {
+        let y = saver.input(y);
+        move |grad: &Tensor, node: &NodeRef| {
+            let y = y.get(node);
+            [node.needs(0).then(|| through_relu(grad, &y)), node.needs(1).then(|| y.zeros_like())]
+        }
+    })
 }
 
 /// 1 where `x` fulfils `condition`, else 0: a constant of `x`'s shape.
@@ -88,7 +99,7 @@ unary! {
     /// `max(x, 0)`; the derivative at 0 is 0, NaN passes.
     relu, relu_, Result,
         lift(kernels::Unary::Relu),
-        |y, grad| through(Binary::ReluBackward, grad, y, || grad * where_input(y, |y| y > 0.0 || y.is_nan()));
+        |y, grad| through_relu(grad, y);
     /// `x` above 0, `slope · x` elsewhere.
     leaky_relu, leaky_relu_(slope: f32), Input,
         each(move |x| if x > 0.0 { x } else { x * slope }),
@@ -100,7 +111,7 @@ unary! {
     elu, elu_(alpha: f32), Input,
         each(move |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
         move |x, grad| {
-            let below = x.read().iter().map(|&x| x <= 0.0).collect::<Vec<_>>();
+            let below = x.read().iter().map(|&x| x <= 0.0 || x.is_nan()).collect::<Vec<_>>();
             let below = Tensor::from_bool(&below, x.dims());
             let slope = x.clamp_max(0.0).exp() * alpha;
             grad * Tensor::where_(&below, &slope, &Tensor::scalar(1.0))
@@ -137,27 +148,27 @@ unary! {
     /// `x` held between `min` and `max`; NaN passes. The derivative at a bound is 0.
     clamp, clamp_(min: f32, max: f32), Input,
         each(move |x| if x.is_nan() { x } else { x.max(min).min(max) }),
-        move |x, grad| grad * where_input(x, |x| x > min && x < max);
+        move |x, grad| gated(grad, &where_input(x, |x| x > min && x < max));
     /// `x`, but at least `min`; NaN passes. The derivative at the bound is 0.
     clamp_min, clamp_min_(min: f32), Input,
         each(move |x| if x.is_nan() { x } else { x.max(min) }),
-        move |x, grad| grad * where_input(x, |x| x > min);
+        move |x, grad| gated(grad, &where_input(x, |x| x > min));
     /// `x`, but at most `max`; NaN passes. The derivative at the bound is 0.
     clamp_max, clamp_max_(max: f32), Input,
         each(move |x| if x.is_nan() { x } else { x.min(max) }),
-        move |x, grad| grad * where_input(x, |x| x < max);
+        move |x, grad| gated(grad, &where_input(x, |x| x < max));
     /// `x^exponent`.
     pow, pow_(exponent: f32), Input,
         each(move |x| if exponent == 2.0 { x * x } else { x.powf(exponent) }),
         move |x, grad| if exponent == 0.0 {
-            grad * 0.0
+            grad.zeros_like()
         } else {
             grad * (x.pow(exponent - 1.0) * exponent)
         };
     /// -1, 0 or 1, and 0 for NaN; the derivative is 0.
     sign, sign_, Nothing,
         each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
-        |_, grad| grad * 0.0;
+        |_, grad| grad.zeros_like();
 }
 
 fn sigmoid(x: f32) -> f32 {

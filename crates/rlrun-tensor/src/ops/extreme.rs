@@ -7,6 +7,7 @@ use crate::storage::{Buffer, StorageRef};
 use crate::tensor::Tensor;
 
 use super::reduce::{Around, reduced};
+use super::select::gated;
 
 impl Tensor {
     /// The largest element, `[…] -> []`; ties share the gradient; NaN wins.
@@ -61,9 +62,10 @@ impl Tensor {
             let (x, y) = (saver.input(self), saver.result(&result));
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, y) = (x.get(node), y.get(node).reshape(&kept[..]));
-                let ties = ties_of(&x, &y);
+                // As in PyTorch, the gradient of a NaN is NaN for its line, but for the extreme of all.
+                let ties = ties_of(&x, &y, op == "max" || op == "min");
                 let share = &ties / ties.sum_dim(at as isize, true);
-                [Some(share * grad.reshape(&kept[..]))]
+                [Some(gated(&grad.reshape(&kept[..]).expand(x.dims()), &share))]
             }
         })
     }
@@ -104,10 +106,10 @@ impl Tensor {
         let whole = self.layout.shape;
         let values = self.pick(&places, &shape);
         let values = values.record(op, [self], |saver| {
-            saver.frees();
-            let index = crate::mode::no_grad(|| indices.reshape(&kept[..]));
-            move |grad: &Tensor, _: &NodeRef| {
+            let index = saver.input(&indices);
+            move |grad: &Tensor, node: &NodeRef| {
                 let grad = grad.reshape(&kept[..]);
+                let index = index.get(node).reshape(&kept[..]);
                 [Some(Tensor::zeros(&whole[..]).scatter_add(at as isize, &index, &grad))]
             }
         });
@@ -159,13 +161,13 @@ impl Tensor {
     }
 }
 
-/// 1 where `x` equals `y`, broadcast, else 0.
-fn ties_of(x: &Tensor, y: &Tensor) -> Tensor {
+/// 1 where `x` equals `y`, broadcast, else 0; two NaNs are equal if they shall be.
+fn ties_of(x: &Tensor, y: &Tensor, nan_ties: bool) -> Tensor {
     let y = y.expand(x.dims());
     let (a, b) = (x.read(), y.read());
     Tensor::build(x.dims(), |out| {
         for ((out, &a), &b) in out.iter_mut().zip(a.iter()).zip(b.iter()) {
-            *out = f32::from(u8::from(a == b || (a.is_nan() && b.is_nan())));
+            *out = f32::from(u8::from(a == b || (nan_ties && a.is_nan() && b.is_nan())));
         }
     })
 }

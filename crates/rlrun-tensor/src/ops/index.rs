@@ -2,7 +2,7 @@
 
 use crate::autograd::{Grads, NodeRef};
 use crate::error::{TensorError, ok, raise};
-use crate::layout::{Layout, Shape, dim_index, existing_dim};
+use crate::layout::{Layout, Shape, checked_numel, dim_index, existing_dim};
 use crate::tensor::Tensor;
 
 use super::reduce::Around;
@@ -121,6 +121,10 @@ impl Tensor {
             raise(TensorError::ShapeMismatch { op: "index_select", detail });
         }
         let rows = ok(index.read_i64("index_select"));
+        if self.ndim() == 0 && rows.len() != 1 {
+            let detail = format!("{} indices of a tensor without dimensions", rows.len());
+            raise(TensorError::ShapeMismatch { op: "index_select", detail });
+        }
         let around = Around::new(self.dims(), dim);
         let mut shape = self.layout.shape;
         if let Some(extent) = shape.get_mut(dim) {
@@ -209,16 +213,28 @@ impl Tensor {
             let detail = format!("{times:?} is shorter than the shape {:?}", self.dims());
             raise(TensorError::ShapeMismatch { op: "repeat", detail })
         };
-        let mut start = (0..missing).fold(self.clone_contiguous(), |whole, _| whole.unsqueeze(0));
-        for (dim, &times) in times.iter().enumerate() {
-            let dim = dim as isize;
-            start = match times {
-                0 => start.narrow(dim, 0, 0),
-                1 => start,
-                _ => Tensor::cat(&vec![&start; times], dim),
-            };
+        let leading = Shape::of(&[1; crate::MAX_DIMS][..missing.min(crate::MAX_DIMS)]);
+        let start: Vec<usize> = leading.iter().chain(self.dims()).copied().collect();
+        let many = |(extent, times): (&usize, &usize)| extent.saturating_mul(*times);
+        let shape: Vec<usize> = start.iter().zip(times).map(many).collect();
+        if ok(checked_numel("repeat", &shape)) == 0 {
+            return self.repeated_to_nothing(&shape);
         }
-        start
+        let start = self.clone_contiguous().as_result(&start);
+        times
+            .iter()
+            .enumerate()
+            .filter(|(_, times)| **times != 1)
+            .fold(start, |whole, (dim, &times)| Tensor::cat(&vec![&whole; times], dim as isize))
+    }
+
+    #[track_caller]
+    fn repeated_to_nothing(&self, shape: &[usize]) -> Tensor {
+        ok(self.expect_f32("repeat"));
+        let whole = self.layout.shape;
+        Tensor::zeros(shape).record("repeat", [self], |_| {
+            move |_: &Tensor, _: &NodeRef| [Some(Tensor::zeros(&whole[..]))]
+        })
     }
 
     /// For each class of this `i64` tensor a row of `classes` numbers, 1 at the class and 0

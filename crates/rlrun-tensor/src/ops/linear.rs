@@ -9,6 +9,8 @@ use crate::pool::Scratch;
 use crate::read::f32s;
 use crate::tensor::Tensor;
 
+use super::elementwise::through_relu;
+
 pub use crate::kernels::Activation;
 
 /// A product of (batches of) matrices, checked.
@@ -69,9 +71,18 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         match (self.ndim(), other.ndim()) {
-            (1, 1) => self.unsqueeze(0).matrix_product(&other.unsqueeze(1)).reshape([0usize; 0]),
-            (1, _) => self.unsqueeze(0).matrix_product(other).squeeze_dim(-2),
-            (_, 1) => self.matrix_product(&other.unsqueeze(1)).squeeze_dim(-1),
+            (1, 1) => self.unsqueeze(0).matrix_product(&other.unsqueeze(1)).as_result(&[]),
+            (1, _) => {
+                let product = self.unsqueeze(0).matrix_product(other);
+                let mut shape = product.layout.shape;
+                shape.remove(product.ndim() - 2);
+                product.as_result(&shape)
+            }
+            (_, 1) => {
+                let product = self.matrix_product(&other.unsqueeze(1));
+                let shape = Shape::of(&product.dims()[..product.ndim() - 1]);
+                product.as_result(&shape)
+            }
             _ => self.matrix_product(other),
         }
     }
@@ -126,6 +137,9 @@ fn multiply(a: &Tensor, b: &Tensor, product: &Product) -> Tensor {
     let (a, b) = (a.storage.read(), b.storage.read());
     let (a, b) = (f32s(&a), f32s(&b));
     Tensor::build(&product.shape(), |out| {
+        if *inner == 0 {
+            return out.fill(0.0);
+        }
         let out = out.chunks_exact_mut((rows * columns).max(1));
         for ((out, at_a), at_b) in out.zip(batches_a.offsets()).zip(batches_b.offsets()) {
             let a = Matrix::strided(&a[at_a..], [*rows, *inner], strides_a);
@@ -199,13 +213,20 @@ fn record<const N: usize>(value: Tensor, inputs: [&Tensor; N], act: Activation) 
         let saved_y = (act != Activation::None).then(|| saver.result(&result));
         let layouts = [x.layout, weight.layout];
         move |grad: &Tensor, node: &NodeRef| {
-            let x = saved_x.as_ref().map(|x| x.get(node));
-            let weight = saved_weight.as_ref().map(|weight| weight.get(node));
+            let wanted = |index: usize| node.needs(index);
+            let x = saved_x.as_ref().filter(|_| wanted(1)).map(|x| x.get(node));
+            let weight = saved_weight.as_ref().filter(|_| wanted(0)).map(|w| w.get(node));
             let y = saved_y.as_ref().map(|y| y.get(node));
             let needs_bias = N == 3 && node.needs(2);
             let parts = Parts { act, grad, x, weight, y, layouts, needs_bias };
-            let grads: [Option<Tensor>; 3] =
-                if mode::recording() { parts.composed() } else { parts.fused() };
+            let mut grads = parts.fused();
+            if mode::recording() {
+                let composed = parts.composed();
+                for (grad, composed) in grads.iter_mut().zip(&composed) {
+                    let pair = grad.take().zip(composed.as_ref());
+                    *grad = pair.map(|(grad, composed)| grad.with_history_of(composed));
+                }
+            }
             let mut grads = grads.into_iter();
             let grads: [Option<Tensor>; N] = std::array::from_fn(|_| grads.next().flatten());
             grads
@@ -225,31 +246,32 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Gradients of input, weight and bias in tensor operations, so that they can be recorded:
+    /// Gradients of input, weight and bias in tensor operations, which have a history:
     /// dz = dy ∘ act′(y), dx = dz W, dW = dzᵀ x, db = Σ dz.
-    fn composed(self) -> [Option<Tensor>; 3] {
+    fn composed(&self) -> [Option<Tensor>; 3] {
         let [x_layout, weight_layout] = self.layouts;
         let dz = match (self.act, &self.y) {
             (Activation::Tanh, Some(y)) => self.grad * (1.0 - y * y),
             (Activation::Sigmoid, Some(y)) => self.grad * (y * (1.0 - y)),
-            (Activation::Relu, Some(y)) => self.grad * y.sign(),
+            (Activation::Relu, Some(y)) => through_relu(self.grad, y),
             _ => self.grad.clone(),
         };
-        let dz = dz.reshape([-1, weight_layout.shape[0] as isize]);
-        let inputs = weight_layout.shape[1] as isize;
+        let rows = x_layout.shape[..x_layout.shape.len() - 1].iter().product();
+        let dz = dz.reshape([rows, weight_layout.shape[0]]);
+        let inputs = weight_layout.shape[1];
         [
-            self.weight.map(|weight| dz.matmul(&weight).reshape(&x_layout.shape[..])),
-            self.x.map(|x| dz.transpose(0, 1).matmul(&x.reshape([-1, inputs]))),
+            self.weight.as_ref().map(|weight| dz.matmul(weight).reshape(&x_layout.shape[..])),
+            self.x.as_ref().map(|x| dz.transpose(0, 1).matmul(&x.reshape([rows, inputs]))),
             self.needs_bias.then(|| dz.sum_dim(0, false)),
         ]
     }
 
     /// The same in one pass for dz and db, and one product each for dx and dW, which lies in
     /// memory as the weight does.
-    fn fused(self) -> [Option<Tensor>; 3] {
+    fn fused(&self) -> [Option<Tensor>; 3] {
         let [x_layout, weight_layout] = self.layouts;
         let (outputs, inputs) = (weight_layout.shape[0], weight_layout.shape[1]);
-        let rows = self.grad.numel() / outputs.max(1);
+        let rows = x_layout.shape[..x_layout.shape.len() - 1].iter().product();
         let grad = self.grad.read();
         let mut own = None;
         let (dz, bias): (&[f32], _) = match &self.y {
@@ -267,15 +289,18 @@ impl Parts<'_> {
             }
         };
         let dz = Matrix::new(dz, rows, outputs);
-        let dx = self.weight.map(|weight| {
+        let dx = self.weight.as_ref().map(|weight| {
             let memory = weight.storage.read();
-            let weight = matrix(f32s(&memory), &weight);
+            let weight = matrix(f32s(&memory), weight);
             Tensor::build(&x_layout.shape, |out| {
+                if outputs == 0 {
+                    return out.fill(0.0);
+                }
                 let out = MatrixMut::new(out, rows, inputs);
                 kernels::gemm(dz, weight, Start::Zero, Activation::None, out);
             })
         });
-        let dw = self.x.map(|x| weight_gradient(dz, &x, &weight_layout));
+        let dw = self.x.as_ref().map(|x| weight_gradient(dz, x, &weight_layout));
         [dx, dw, bias]
     }
 }
@@ -289,6 +314,9 @@ fn weight_gradient(dz: Matrix<'_>, x: &Tensor, weight: &Layout) -> Tensor {
     let column_major = weight.is_dense() && !weight.is_contiguous();
     let layout = if column_major { *weight } else { Layout::contiguous(&weight.shape) };
     Tensor::build_as(layout, |out| {
+        if rows == 0 {
+            return out.fill(0.0);
+        }
         let (a, b, dims) =
             if column_major { (x, dz, [inputs, outputs]) } else { (dz, x, [outputs, inputs]) };
         kernels::gemm_tall(a, b, MatrixMut::new(out, dims[0], dims[1]));

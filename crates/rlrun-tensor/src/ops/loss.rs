@@ -55,7 +55,7 @@ const L1: OfDifference = OfDifference {
     op: "l1_loss",
     bound: 0.0,
     value: |d, _| d.abs(),
-    slope: |d, _| if d == 0.0 { 0.0 } else { d.signum() },
+    slope: |d, _| sign(d),
     curvature: |_, _| 0.0,
 };
 
@@ -64,7 +64,15 @@ const SMOOTH_L1: OfDifference = OfDifference {
     op: "smooth_l1_loss",
     bound: 1.0,
     value: |d, beta| if d.abs() < beta { 0.5 * d * d / beta } else { d.abs() - 0.5 * beta },
-    slope: |d, beta| if d.abs() < beta { d / beta } else { d.signum() },
+    slope: |d, beta| {
+        if d.abs() < beta {
+            d / beta
+        } else if d.is_nan() {
+            d
+        } else {
+            sign(d)
+        }
+    },
     curvature: |d, beta| if d.abs() < beta { 1.0 / beta } else { 0.0 },
 };
 
@@ -74,7 +82,7 @@ const HUBER: OfDifference = OfDifference {
     bound: 1.0,
     value: |d, delta| if d.abs() <= delta { 0.5 * d * d } else { delta * (d.abs() - 0.5 * delta) },
     slope: |d, delta| d.clamp(-delta, delta),
-    curvature: |d, delta| if d.abs() <= delta { 1.0 } else { 0.0 },
+    curvature: |d, delta| if d.abs() < delta { 1.0 } else { 0.0 },
 };
 
 impl Tensor {
@@ -117,18 +125,27 @@ impl Tensor {
     /// `d²/2β` where `|d| < β` and `|d| - β/2` elsewhere, `d = self - target`.
     ///
     /// # Panics
-    /// If the shapes differ.
+    /// If the shapes differ, or [`TensorError::InvalidArgument`] if `beta < 0`.
     #[track_caller]
     pub fn smooth_l1_loss_with(&self, target: &Tensor, beta: f32, reduction: Reduction) -> Tensor {
-        self.difference_loss(target, reduction, OfDifference { bound: beta, ..SMOOTH_L1 })
+        if beta < 0.0 || beta.is_nan() {
+            let detail = format!("beta is {beta}, expected 0 or more");
+            raise(TensorError::InvalidArgument { op: "smooth_l1_loss", detail });
+        }
+        let loss = if beta == 0.0 { L1 } else { OfDifference { bound: beta, ..SMOOTH_L1 } };
+        self.difference_loss(target, reduction, loss)
     }
 
     /// `d²/2` where `|d| ≤ δ` and `δ (|d| - δ/2)` elsewhere, `d = self - target`.
     ///
     /// # Panics
-    /// If the shapes differ.
+    /// If the shapes differ, or [`TensorError::InvalidArgument`] if `delta ≤ 0`.
     #[track_caller]
     pub fn huber_loss_with(&self, target: &Tensor, delta: f32, reduction: Reduction) -> Tensor {
+        if delta.is_nan() || delta <= 0.0 {
+            let detail = format!("delta is {delta}, expected more than 0");
+            raise(TensorError::InvalidArgument { op: "huber_loss", detail });
+        }
         self.difference_loss(target, reduction, OfDifference { bound: delta, ..HUBER })
     }
 
@@ -150,6 +167,11 @@ impl Tensor {
             }
         })
     }
+}
+
+/// -1, 0 or 1, and 0 for NaN.
+fn sign(d: f32) -> f32 {
+    f32::from(u8::from(d > 0.0)) - f32::from(u8::from(d < 0.0))
 }
 
 /// The derivative of a loss of `x - y`; recorded if a second derivative is asked for.

@@ -1,11 +1,13 @@
 //! Sums, means, extremes and spreads over some or all dimensions.
 
 use crate::autograd::NodeRef;
-use crate::error::{TensorError, ok, raise};
+use crate::error::{TensorError, ok};
 use crate::kernels;
-use crate::layout::{Shape, dim_index, existing_dim};
-use crate::mode;
+use crate::layout::{Shape, dim_index};
+use crate::mode::{self, no_grad};
 use crate::tensor::Tensor;
+
+use super::select::gated;
 
 /// A row-major array seen as `[outer, extent, inner]` around one dimension.
 #[derive(Clone, Copy)]
@@ -46,6 +48,21 @@ pub(super) fn reduced(shape: &[usize], dim: usize, keepdim: bool) -> Shape {
         shape.remove(dim);
     }
     shape
+}
+
+/// The dimensions that a reduction names, in order; all if it names none.
+fn named(op: &'static str, dims: &[isize], ndim: usize) -> Result<Vec<usize>, TensorError> {
+    let mut at: Vec<usize> =
+        dims.iter().map(|&dim| dim_index(op, dim, ndim)).collect::<Result<_, _>>()?;
+    at.sort_unstable();
+    if at.windows(2).any(|pair| pair[0] == pair[1]) {
+        let detail = format!("{dims:?} names a dimension twice");
+        return Err(TensorError::ShapeMismatch { op, detail });
+    }
+    if at.is_empty() {
+        at.extend(0..ndim);
+    }
+    Ok(at)
 }
 
 /// `grad` repeated to `shape`: numbers side by side, or a view of it where that is recorded or
@@ -93,7 +110,11 @@ impl Tensor {
     /// If this is not an `f32` tensor.
     #[track_caller]
     pub fn mean(&self) -> Tensor {
-        self.sum() / self.numel() as f32
+        let (shape, count) = (self.layout.shape, self.numel() as f32);
+        let value = no_grad(|| self.sum() / count);
+        value.record("mean", [self], |_| {
+            move |grad: &Tensor, _: &NodeRef| [Some(spread(&(grad / count), &shape))]
+        })
     }
 
     /// The sum over one dimension.
@@ -115,16 +136,17 @@ impl Tensor {
         })
     }
 
-    /// The sum over several dimensions.
+    /// The sum over several dimensions; over all if `dims` is empty.
     ///
     /// # Panics
-    /// If a dimension is out of range or this is not an `f32` tensor.
+    /// If a dimension is out of range or named twice, or this is not an `f32` tensor.
     #[track_caller]
     pub fn sum_dims(&self, dims: &[isize], keepdim: bool) -> Tensor {
-        let mut at: Vec<_> =
-            dims.iter().map(|&dim| ok(dim_index("sum", dim, self.ndim()))).collect();
-        at.sort_unstable();
-        at.dedup();
+        if self.ndim() == 0 {
+            ok(named("sum", dims, 0));
+            return self.sum();
+        }
+        let at = ok(named("sum", dims, self.ndim()));
         at.iter().rev().fold(self.clone(), |sum, &dim| sum.sum_dim(dim as isize, keepdim))
     }
 
@@ -138,14 +160,11 @@ impl Tensor {
         keepdim: bool,
         reduce: impl FnOnce(&Tensor) -> Tensor,
     ) -> Tensor {
-        let reduced: Vec<usize> =
-            dims.iter().map(|&dim| ok(existing_dim(op, dim, self.ndim()))).collect();
-        let (last, first): (Vec<usize>, Vec<usize>) =
-            (0..self.ndim()).partition(|dim| reduced.contains(dim));
-        if last.len() != reduced.len() {
-            let detail = format!("{dims:?} names a dimension twice");
-            raise(TensorError::ShapeMismatch { op, detail });
+        let last = ok(named(op, dims, self.ndim()));
+        if self.ndim() == 0 {
+            return reduce(self);
         }
+        let first: Vec<usize> = (0..self.ndim()).filter(|dim| !last.contains(dim)).collect();
         let order: Vec<isize> = first.iter().chain(&last).map(|&dim| dim as isize).collect();
         let mut joined: Vec<usize> = first.iter().map(|&dim| self.dims()[dim]).collect();
         joined.push(last.iter().map(|&dim| self.dims()[dim]).product());
@@ -157,7 +176,7 @@ impl Tensor {
         for dim in last {
             kept[dim] = 1;
         }
-        value.reshape(&kept[..])
+        value.as_result(&kept)
     }
 
     /// The mean over several dimensions.
@@ -221,8 +240,14 @@ impl Tensor {
     #[track_caller]
     pub fn mean_dim(&self, dim: isize, keepdim: bool) -> Tensor {
         let at = ok(dim_index("mean", dim, self.ndim()));
-        let extent = self.dims().get(at).copied().unwrap_or(1);
-        self.sum_dim(dim, keepdim) / extent as f32
+        let extent = self.dims().get(at).copied().unwrap_or(1) as f32;
+        let value = no_grad(|| self.sum_dim(dim, keepdim) / extent);
+        let (whole, kept) = (self.layout.shape, reduced(self.dims(), at, true));
+        value.record("mean", [self], |_| {
+            move |grad: &Tensor, _: &NodeRef| {
+                [Some(spread(&(grad / extent).reshape(&kept[..]), &whole))]
+            }
+        })
     }
 
     /// The variance of all elements with Bessel's correction, `[…] -> []`; NaN of one element.
@@ -254,16 +279,8 @@ impl Tensor {
         let at = ok(dim_index("var", dim, self.ndim()));
         let around = Around::new(self.dims(), at);
         let divisor = around.extent as f64 - f64::from(u8::from(unbiased));
-        let numbers = self.read();
-        let value = Tensor::build(&reduced(self.dims(), at, keepdim), |out| {
-            for (out, (outer, inner)) in out.iter_mut().zip(around.lines()) {
-                let line = || around.line(outer, inner).map(|at| f64::from(numbers[at]));
-                let mean = line().sum::<f64>() / around.extent as f64;
-                let squares: f64 = line().map(|x| (x - mean) * (x - mean)).sum();
-                *out = (squares / divisor.max(0.0)) as f32;
-            }
-        });
-        drop(numbers);
+        let shape = reduced(self.dims(), at, keepdim);
+        let value = self.variances(around, divisor, &shape, |variance| variance);
         let kept = reduced(self.dims(), at, true);
         value.record("var", [self], |saver| {
             let x = saver.input(self);
@@ -284,9 +301,10 @@ impl Tensor {
     pub fn std_dim(&self, dim: isize, unbiased: bool, keepdim: bool) -> Tensor {
         ok(self.expect_f32("std"));
         let at = ok(dim_index("std", dim, self.ndim()));
-        let extent = self.dims().get(at).copied().unwrap_or(1);
-        let divisor = (extent as f32 - f32::from(u8::from(unbiased))).max(0.0);
-        let value = crate::mode::no_grad(|| self.var_dim(dim, unbiased, keepdim).sqrt());
+        let around = Around::new(self.dims(), at);
+        let divisor = (around.extent as f64 - f64::from(u8::from(unbiased))).max(0.0);
+        let shape = reduced(self.dims(), at, keepdim);
+        let value = self.variances(around, divisor, &shape, f64::sqrt);
         let kept = reduced(self.dims(), at, true);
         let result = value.clone();
         value.record("std", [self], |saver| {
@@ -294,12 +312,33 @@ impl Tensor {
             move |grad: &Tensor, node: &NodeRef| {
                 let (x, y) = (x.get(node), y.get(node).reshape(&kept[..]));
                 let centred = &x - x.mean_dim(at as isize, true);
-                let flat = Tensor::build(y.dims(), |out| {
+                let some = Tensor::build(y.dims(), |out| {
                     for (out, &y) in out.iter_mut().zip(y.read().iter()) {
-                        *out = f32::from(u8::from(y == 0.0));
+                        *out = f32::from(u8::from(y != 0.0));
                     }
                 });
-                [Some(centred / ((y + flat) * divisor) * grad.reshape(&kept[..]))]
+                let to_variance = gated(&(grad.reshape(&kept[..]) / (y * 2.0)), &some);
+                [Some(centred * (2.0 / divisor) as f32 * to_variance)]
+            }
+        })
+    }
+
+    /// `f` of the variance of every line.
+    #[track_caller]
+    fn variances(
+        &self,
+        around: Around,
+        divisor: f64,
+        shape: &Shape,
+        f: impl Fn(f64) -> f64,
+    ) -> Tensor {
+        let numbers = self.read();
+        Tensor::build(shape, |out| {
+            for (out, (outer, inner)) in out.iter_mut().zip(around.lines()) {
+                let line = || around.line(outer, inner).map(|at| f64::from(numbers[at]));
+                let mean = line().sum::<f64>() / around.extent as f64;
+                let squares: f64 = line().map(|x| (x - mean) * (x - mean)).sum();
+                *out = f(squares / divisor.max(0.0)) as f32;
             }
         })
     }

@@ -7,7 +7,7 @@ use crate::read::f32s;
 use crate::storage::DType;
 use crate::tensor::Tensor;
 
-use super::apply::reduce;
+use super::apply::{reduce, zip_each};
 
 impl Tensor {
     /// `then` where `condition` holds, `otherwise` elsewhere, broadcast.
@@ -25,12 +25,9 @@ impl Tensor {
             let condition = saver.input(condition);
             move |grad: &Tensor, node: &NodeRef| {
                 let mask = condition.get(node).as_mask();
-                let zero = Tensor::scalar(0.0);
-                let (one, other) =
-                    (select(&mask, grad, &zero, &shape), select(&mask, &zero, grad, &shape));
                 [
-                    reduce(|| through(&one, grad, &mask), node.needs(0), &a),
-                    reduce(|| through(&other, grad, &(1.0 - &mask)), node.needs(1), &b),
+                    reduce(|| gated(grad, &mask), node.needs(0), &a),
+                    reduce(|| gated(grad, &(1.0 - &mask)), node.needs(1), &b),
                 ]
             }
         })
@@ -57,9 +54,13 @@ impl Tensor {
     }
 }
 
-/// `value` with the history of `grad · mask` where a second derivative is recorded.
-fn through(value: &Tensor, grad: &Tensor, mask: &Tensor) -> Tensor {
-    if grad.requires_grad() && crate::mode::recording() { grad * mask } else { value.clone() }
+/// `grad · gate`, but 0 where the gate is shut, even for a gradient that is not finite.
+pub(super) fn gated(grad: &Tensor, gate: &Tensor) -> Tensor {
+    let pass = |grad: f32, gate: f32| if gate == 0.0 { 0.0 } else { grad * gate };
+    zip_each("where", grad, gate, pass).record("where", [grad], |saver| {
+        let gate = saver.input(gate);
+        move |grad: &Tensor, node: &NodeRef| [Some(gated(grad, &gate.get(node)))]
+    })
 }
 
 /// `then` where `mask` is not 0, without history.

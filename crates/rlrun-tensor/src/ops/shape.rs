@@ -259,7 +259,8 @@ impl Tensor {
         parts
     }
 
-    /// At most `count` views of equal size (the last may be shorter).
+    /// At most `count` views of equal size (the last may be shorter); `count` empty ones of an empty
+    /// dimension.
     ///
     /// # Panics
     /// If `count` is 0 or `dim` is out of range.
@@ -270,7 +271,10 @@ impl Tensor {
             let detail = "expected at least one chunk".to_owned();
             crate::error::raise(TensorError::ShapeMismatch { op: "chunk", detail });
         }
-        self.split(extent.div_ceil(count).max(1), dim)
+        if extent == 0 {
+            return self.split_sizes(&vec![0; count], dim);
+        }
+        self.split(extent.div_ceil(count), dim)
     }
 
     /// One view per index of `dim`, which disappears.

@@ -126,9 +126,11 @@ fn softmax(line: &mut [f32]) {
     }
 }
 
+/// `(x - m) - ln Σ e^(x-m)` with the largest element m: the small differences first.
 fn log_softmax(line: &mut [f32]) {
-    let log_sum = log_sum_exp(line.iter().copied());
+    let most = largest(line.iter().copied());
+    let log_sum = line.iter().map(|x| (x - most).exp()).sum::<f32>().ln();
     for x in line {
-        *x -= log_sum;
+        *x = (*x - most) - log_sum;
     }
 }
