@@ -37,9 +37,8 @@ fn every_operation_that_saves_carries_the_line_of_its_caller() {
     let x = || Tensor::from_slice(&[0.5, 1.5, 0.7, 0.2], [2, 2]).requires_grad_(true) * 1.0;
     let weight = Tensor::ones([2, 2]).requires_grad_(true);
     type Apply<'a> = &'a dyn Fn(&Tensor) -> Tensor;
-    let operations: [(u32, Apply<'_>); 14] = [
+    let operations: [(u32, Apply<'_>); 13] = [
         (line!(), &|x| x / &weight),
-        (line!(), &|x| 1.0 / x),
         (line!(), &|x| x.matmul(&weight)),
         (line!(), &|x| x.linear(&weight, None)),
         (line!(), &|x| x.log()),

@@ -112,12 +112,13 @@ pub(super) fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
     s.add(s.max(s.zero(), x), small)
 }
 
-/// tanh x as a rational function; 1 to rounding from 9 on.
+/// tanh x as a rational function, cut off at ±1, which its rounding would pass from 8 on.
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.max(s.splat(-9.0), s.min(s.splat(9.0), x));
     let y = s.mul(x, x);
-    s.div(s.mul(x, polynomial(s, y, TANH_P)), polynomial(s, y, TANH_Q))
+    let t = s.div(s.mul(x, polynomial(s, y, TANH_P)), polynomial(s, y, TANH_Q));
+    s.max(s.splat(-1.0), s.min(s.splat(1.0), t))
 }
 
 /// 1 / (1 + e^−x), from e^−|x| so that neither tail loses digits.

@@ -111,9 +111,13 @@ unary! {
     elu, elu_(alpha: f32), Input,
         each(move |x| if x > 0.0 { x } else { alpha * x.exp_m1() }),
         move |x, grad| {
-            let below = x.read().iter().map(|&x| x <= 0.0 || x.is_nan()).collect::<Vec<_>>();
-            let below = Tensor::from_bool(&below, x.dims());
-            let slope = x.clamp_max(0.0).exp() * alpha;
+            let is_below = |at_zero: bool| {
+                let below = |&x: &f32| x < 0.0 || x.is_nan() || (x == 0.0 && at_zero);
+                Tensor::from_bool(&x.read().iter().map(below).collect::<Vec<_>>(), x.dims())
+            };
+            // The curvature at 0 is that of the upper side.
+            let slope = Tensor::where_(&is_below(false), x, &Tensor::scalar(0.0)).exp() * alpha;
+            let below = is_below(true);
             grad * Tensor::where_(&below, &slope, &Tensor::scalar(1.0))
         };
     /// `x · sigmoid(x)`.
