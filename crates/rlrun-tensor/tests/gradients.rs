@@ -191,7 +191,8 @@ fn a_recorded_walk_gives_the_same_bits() {
         Tensor::from_vec(numbers, [6, 2])
     };
     let layer = |x: &Tensor, act| x.reshape([-1, 2]).linear_act(&weight(), None, act);
-    let functions: [(&str, &dyn Fn(&Tensor) -> Tensor); 8] = [
+    type Apply<'a> = &'a dyn Fn(&Tensor) -> Tensor;
+    let functions: [(&str, Apply<'_>); 8] = [
         ("tanh", &(Tensor::tanh as Function)),
         ("sigmoid", &(Tensor::sigmoid as Function)),
         ("relu", &(Tensor::relu as Function)),

@@ -60,7 +60,8 @@ fn log_softmax_of_large_equals_is_exact_along_every_dimension() {
 #[test]
 fn reductions_take_tensors_without_dimensions() {
     let x = Tensor::scalar(2.0);
-    let reductions: [&dyn Fn(&[isize], bool) -> Tensor; 5] = [
+    type Reduce<'a> = &'a dyn Fn(&[isize], bool) -> Tensor;
+    let reductions: [Reduce<'_>; 5] = [
         &|dims, keep| x.sum_dims(dims, keep),
         &|dims, keep| x.mean_dims(dims, keep),
         &|dims, keep| x.amax_dims(dims, keep),

@@ -230,10 +230,10 @@ impl Walk {
             gradient = hooked(&hook, gradient);
         }
         let place = Place::Leaf(Arc::as_ptr(leaf));
-        if let Some(targets) = &self.targets {
-            if targets.capture || !targets.wanted.contains_key(&place) {
-                return self.capture(place, &gradient);
-            }
+        if let Some(targets) = &self.targets
+            && (targets.capture || !targets.wanted.contains_key(&place))
+        {
+            return self.capture(place, &gradient);
         }
         if !leaf.lock().requires_grad {
             // Frozen since the graph was recorded.

@@ -114,7 +114,7 @@ impl Tensor {
         let [down, across] = patches.count;
         let shape = [patches.batch, outputs, down, across];
         let pixels = pixels.reshape([patches.batch, down, across, outputs]);
-        pixels.permute([0, 3, 1, 2]).contiguous().as_result(&shape)
+        pixels.permute([0, 3, 1, 2]).contiguous().result_of_shape(&shape)
     }
 
     /// The patches of images as rows of a matrix.

@@ -54,7 +54,7 @@ impl Tensor {
 
     /// A fresh result in another shape of as many numbers: a result of its own, not a view of one.
     #[track_caller]
-    pub(crate) fn as_result(self, shape: &[usize]) -> Tensor {
+    pub(crate) fn result_of_shape(self, shape: &[usize]) -> Tensor {
         let (whole, to) = (self.layout.shape, Layout::contiguous(shape));
         if self.dims() == shape && self.base().is_none() {
             return self;

@@ -220,7 +220,7 @@ impl Tensor {
         if ok(checked_numel("repeat", &shape)) == 0 {
             return self.repeated_to_nothing(&shape);
         }
-        let start = self.clone_contiguous().as_result(&start);
+        let start = self.clone_contiguous().result_of_shape(&start);
         times
             .iter()
             .enumerate()

@@ -71,17 +71,17 @@ impl Tensor {
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         match (self.ndim(), other.ndim()) {
-            (1, 1) => self.unsqueeze(0).matrix_product(&other.unsqueeze(1)).as_result(&[]),
+            (1, 1) => self.unsqueeze(0).matrix_product(&other.unsqueeze(1)).result_of_shape(&[]),
             (1, _) => {
                 let product = self.unsqueeze(0).matrix_product(other);
                 let mut shape = product.layout.shape;
                 shape.remove(product.ndim() - 2);
-                product.as_result(&shape)
+                product.result_of_shape(&shape)
             }
             (_, 1) => {
                 let product = self.matrix_product(&other.unsqueeze(1));
                 let shape = Shape::of(&product.dims()[..product.ndim() - 1]);
-                product.as_result(&shape)
+                product.result_of_shape(&shape)
             }
             _ => self.matrix_product(other),
         }

@@ -176,7 +176,7 @@ impl Tensor {
         for dim in last {
             kept[dim] = 1;
         }
-        value.as_result(&kept)
+        value.result_of_shape(&kept)
     }
 
     /// The mean over several dimensions.
