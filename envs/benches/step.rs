@@ -18,7 +18,7 @@ fn step(criterion: &mut Criterion) {
         let mut rng = NumpyRng::new(1);
         let space = envs.spec().action_space.clone();
         let actions: Vec<Actions> = (0..64).map(|_| space.sample(lanes, &mut rng)).collect();
-        envs.reset(0);
+        envs.reset(0).unwrap();
         let mut next = actions.iter().cycle();
         group.throughput(Throughput::Elements(lanes as u64));
         group.bench_function(BenchmarkId::new(entry.id, lanes), |bencher| {

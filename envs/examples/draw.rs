@@ -14,16 +14,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&folder)?;
     for entry in ENVS {
         let (args, mut rng) = (toml::Table::new(), NumpyRng::new(1));
-        let (mut env, scene) = (entry.make(&args)?, entry.scene(&args)?);
+        let mut env = entry.make(&args)?;
         let mut obs = vec![0.0; env.spec().observation_space.dim()];
-        env.reset(Some(7), &mut obs);
+        env.reset(Some(7), &mut obs)?;
         let mut frames = Vec::new();
         for _ in 0..60 {
             let action = env.spec().action_space.sample(1, &mut rng);
             let step = env.step(action.row(0), &mut obs)?;
-            let state = env.state();
-            let numbers = render::task_state(&state, 0).ok_or("no state to draw")?;
-            frames.push(scene.draw(numbers, Some(action.row(0))));
+            frames.push(env.render().ok_or("no picture")?);
             if step.terminated {
                 break;
             }

@@ -23,7 +23,6 @@ const BATCH_FROM: usize = 8;
 
 type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;
 type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
-type MakeScene = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Scene>, EnvError>;
 
 /// One row of [`ENVS`].
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +38,6 @@ pub struct EnvEntry {
     default_args: fn() -> Result<toml::Table, toml::ser::Error>,
     make: MakeEnv,
     make_vec: MakeVecEnv,
-    scene: MakeScene,
 }
 
 impl EnvEntry {
@@ -62,7 +60,6 @@ impl EnvEntry {
                 }
                 Ok(Box::new(BatchedVecEnv::new(&env, n_envs)?))
             },
-            scene: |entry, args| Ok(Box::new(entry.classic::<T>(args)?.task().clone())),
         }
     }
 
@@ -72,13 +69,9 @@ impl EnvEntry {
         let args = args.map_err(|cause| error(cause.to_string().trim().replace('\n', " ")))?;
         let task = T::new(args).map_err(error)?;
         let (observation_space, action_space) = task.spaces();
-        let spec = EnvSpec {
-            id: self.id.to_owned(),
-            observation_space,
-            action_space,
-            max_episode_steps: Some(self.max_episode_steps),
-            reward_threshold: self.reward_threshold,
-        };
+        let mut spec = EnvSpec::new(self.id, observation_space, action_space);
+        spec.max_episode_steps = Some(self.max_episode_steps);
+        spec.reward_threshold = self.reward_threshold;
         Ok(ClassicEnv::new(task, spec))
     }
 
@@ -88,25 +81,12 @@ impl EnvEntry {
         (self.default_args)().unwrap_or_default()
     }
 
-    /// The row with another time limit.
-    pub fn with_max_episode_steps(self, max_episode_steps: u32) -> EnvEntry {
-        EnvEntry { max_episode_steps, ..self }
-    }
-
     /// One environment; `args` is the run file's `[env.args]`.
     ///
     /// # Errors
     /// [`EnvError::Args`] for an unknown argument or a value that cannot be.
     pub fn make(&self, args: &toml::Table) -> Result<Box<dyn Env>, EnvError> {
         (self.make)(self, args)
-    }
-
-    /// What draws the environment made with `args`.
-    ///
-    /// # Errors
-    /// As [`EnvEntry::make`].
-    pub fn scene(&self, args: &toml::Table) -> Result<Box<dyn Scene>, EnvError> {
-        (self.scene)(self, args)
     }
 
     /// `n_envs` environments that step together, with the wrappers of the run file's
@@ -120,12 +100,7 @@ impl EnvEntry {
         args: &toml::Table,
         wrappers: &WrapperConfig,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        let limit = wrappers.max_episode_steps.unwrap_or(self.max_episode_steps);
-        if limit == 0 {
-            let reason = "`max_episode_steps = 0` leaves no step to take".to_owned();
-            return Err(EnvError::Args { id: self.id.to_owned(), reason });
-        }
-        wrappers.wrap(self.with_max_episode_steps(limit).make_vec(n_envs, args)?)
+        wrappers.wrap(self.make_vec(n_envs, args)?)
     }
 
     /// `n_envs` environments that step together; `args` is the run file's `[env.args]`.
@@ -238,7 +213,7 @@ mod tests {
     #[test]
     fn a_vector_of_nothing_is_refused() {
         let result = make_vec("CartPole-v1", 0, &toml::Table::new());
-        assert_eq!(result.map(|_| ()), Err(EnvError::NoEnvs));
+        assert!(matches!(result, Err(EnvError::NoEnvs)));
     }
 
     #[test]

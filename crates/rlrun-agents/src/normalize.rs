@@ -321,13 +321,8 @@ mod tests {
     }
 
     fn spec() -> EnvSpec {
-        EnvSpec {
-            id: "Line-v0".to_owned(),
-            observation_space: Space::Box(BoxSpace::symmetric(&[100.0])),
-            action_space: Space::Discrete(2),
-            max_episode_steps: None,
-            reward_threshold: None,
-        }
+        let observations = Space::Box(BoxSpace::symmetric(&[100.0]));
+        EnvSpec::new("Line-v0", observations, Space::Discrete(2))
     }
 
     fn wrapped(config: NormalizeConfig) -> Result<(Box<dyn Agent>, Log), AgentError> {

@@ -9,13 +9,7 @@ use rlrun_env::{Actions, BoxSpace, EnvSpec, Space, StepBatch};
 use rlrun_tensor::{Tensor, inference_mode};
 
 fn spec(action_space: Space) -> EnvSpec {
-    EnvSpec {
-        id: "Test-v0".to_owned(),
-        observation_space: Space::Box(BoxSpace { low: vec![-1.0], high: vec![1.0] }),
-        action_space,
-        max_episode_steps: None,
-        reward_threshold: None,
-    }
+    EnvSpec::new("Test-v0", Space::Box(BoxSpace::symmetric(&[1.0])), action_space)
 }
 
 /// One linear layer, so that action values can be set by hand; learns after every step.
@@ -40,11 +34,9 @@ fn build(config: DqnConfig, n_envs: usize) -> Box<dyn Agent> {
 
 /// One vector step from observation 1 to 2 with action 0 and reward 3.
 fn step(agent: &mut dyn Agent, n_envs: usize) -> Result<Option<Metrics>, AgentError> {
-    let batch = StepBatch {
-        next_obs: vec![2.0; n_envs],
-        rewards: vec![3.0; n_envs],
-        ..StepBatch::new(n_envs, 1)
-    };
+    let mut batch = StepBatch::new(n_envs, 1);
+    batch.next_obs = vec![2.0; n_envs];
+    batch.rewards = vec![3.0; n_envs];
     let actions = Actions::Discrete(vec![0; n_envs]);
     let obs = vec![1.0; n_envs];
     agent.observe(&Transition { obs: &obs, actions: &actions, step: &batch });
@@ -229,7 +221,7 @@ fn settings_out_of_range_are_named_with_their_rule() {
             "`agent.learning_rate` is `-1`: must start above 0",
         ),
         (
-            message(|_| {}, Space::Box(BoxSpace { low: vec![-2.0], high: vec![2.0] })),
+            message(|_| {}, Space::Box(BoxSpace::symmetric(&[2.0]))),
             "`dqn` cannot act in `Test-v0`, whose actions are Box(-2, 2): it needs a Discrete \
              action space; `ppo` also takes a Box",
         ),

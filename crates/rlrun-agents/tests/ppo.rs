@@ -8,13 +8,7 @@ use rlrun_env::{Actions, BoxSpace, EnvSpec, Space, StepBatch};
 use rlrun_tensor::{Tensor, inference_mode};
 
 fn spec(action_space: Space) -> EnvSpec {
-    EnvSpec {
-        id: "Test-v0".to_owned(),
-        observation_space: Space::Box(BoxSpace { low: vec![-1.0], high: vec![1.0] }),
-        action_space,
-        max_episode_steps: None,
-        reward_threshold: None,
-    }
+    EnvSpec::new("Test-v0", Space::Box(BoxSpace::symmetric(&[1.0])), action_space)
 }
 
 fn context(spec: &EnvSpec) -> AgentContext<'_> {
@@ -38,13 +32,11 @@ fn bandit(agent: &mut dyn Agent, reward: fn(usize) -> f64) -> Result<Metrics, Ag
     loop {
         inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
         let Actions::Discrete(choices) = &actions else { panic!("{actions:?}") };
-        let step = StepBatch {
-            next_obs: vec![0.0; 2],
-            rewards: choices.iter().map(|&choice| reward(choice)).collect(),
-            terminated: vec![true; 2],
-            truncated: vec![false; 2],
-            finished: Vec::new(),
-        };
+        let mut step = StepBatch::new(2, 1);
+        step.next_obs = vec![0.0; 2];
+        step.rewards = choices.iter().map(|&choice| reward(choice)).collect();
+        step.terminated = vec![true; 2];
+        step.truncated = vec![false; 2];
         agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
         if let Some(metrics) = agent.update()? {
             return Ok(metrics);
@@ -139,7 +131,7 @@ fn linear_schedules_fall_with_the_steps_observed() {
 
 #[test]
 fn continuous_actions_reach_the_environment_within_their_bounds() {
-    let spec = spec(Space::Box(BoxSpace { low: vec![-1.0, 0.0], high: vec![1.0, 0.5] }));
+    let spec = spec(Space::Box(BoxSpace::new([-1.0, 0.0], [1.0, 0.5])));
     let mut agent = PpoConfig { log_std_init: 2.0, ..config() }.build(&context(&spec)).unwrap();
     let obs = [0.1, 0.2];
     let mut actions = Actions::Discrete(Vec::new());
@@ -147,7 +139,8 @@ fn continuous_actions_reach_the_environment_within_their_bounds() {
         inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
         let Actions::Continuous { values, dim: 2 } = &actions else { panic!("{actions:?}") };
         assert!(values.chunks(2).all(|a| a[0].abs() <= 1.0 && (0.0..=0.5).contains(&a[1])));
-        let step = StepBatch { rewards: vec![1.0; 2], ..StepBatch::new(2, 1) };
+        let mut step = StepBatch::new(2, 1);
+        step.rewards = vec![1.0; 2];
         agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
         if let Some(metrics) = agent.update().unwrap() {
             break metrics;

@@ -40,7 +40,7 @@ pub fn growth() -> Result<Vec<Workload>, EnvError> {
 /// One step of all environments, without a policy.
 fn step(n_envs: usize) -> Result<Workload, EnvError> {
     let mut envs = rlrun_envs::make_vec("CartPole-v1", n_envs, &toml::Table::new())?;
-    envs.reset(1);
+    envs.reset(1)?;
     let mut actions = Actions::Discrete((0..n_envs).map(|lane| lane % 2).collect());
     let run = repeat(move || {
         if let Actions::Discrete(choices) = &mut actions {
@@ -56,7 +56,7 @@ fn step(n_envs: usize) -> Result<Workload, EnvError> {
 /// One transition into a full buffer of `size` and 64 out of it.
 fn replay(size: usize) -> Result<Workload, EnvError> {
     let mut envs = rlrun_envs::make_vec("CartPole-v1", 1, &toml::Table::new())?;
-    envs.reset(1);
+    envs.reset(1)?;
     let mut buffer = ReplayBuffer::new(size, 1, envs.spec());
     let (obs, actions) = (envs.obs().to_vec(), Actions::Discrete(vec![1]));
     let step = envs.step(&actions)?.clone();

@@ -140,7 +140,7 @@ type AgentAndEnvs = (Box<dyn Agent>, Box<dyn VecEnv>);
 
 fn build(env: &str, config: impl AgentConfig, n_envs: usize) -> Result<AgentAndEnvs, EnvError> {
     let mut envs = rlrun_envs::make_vec(env, n_envs, &toml::Table::new())?;
-    envs.reset(1);
+    envs.reset(1)?;
     let total_timesteps = 1 << 40;
     let context = AgentContext { spec: envs.spec(), n_envs, total_timesteps, seed: 1 };
     match config.build(&context) {

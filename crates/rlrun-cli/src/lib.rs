@@ -6,9 +6,9 @@
 //! # impl Corridor { fn new() -> Corridor { unimplemented!() } }
 //! # impl Env for Corridor {
 //! #     fn spec(&self) -> &EnvSpec { &self.0 }
-//! #     fn reset(&mut self, _: Option<u64>, _: &mut [f32]) { }
+//! #     fn reset(&mut self, _: Option<u64>, _: &mut [f32]) -> Result<(), EnvError> { Ok(()) }
 //! #     fn step(&mut self, _: Action<'_>, _: &mut [f32]) -> Result<Step, EnvError> { unimplemented!() }
-//! #     fn state(&self) -> State { State::new() }
+//! #     fn state(&self) -> Result<State, EnvError> { Ok(State::new()) }
 //! #     fn load_state(&mut self, _: &State) -> Result<(), StateError> { Ok(()) }
 //! # }
 //!

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rlrun_core::NumpyRng;
 
-use crate::{Action, Actions, BoxSpace, Env, EnvError, Space, SyncVecEnv, VecEnv};
+use crate::{Action, Actions, Env, EnvError, Space, SyncVecEnv, VecEnv};
 
 /// How many steps are taken, over as many episodes as they make.
 const STEPS: u32 = 1000;
@@ -18,6 +18,8 @@ const SEED: u64 = 123;
 pub enum Check {
     /// The spaces are not empty and their bounds are in order.
     Spaces,
+    /// `reset` begins an episode.
+    Reset,
     /// `reset` with a seed gives the same observation every time.
     ResetDeterminism,
     /// The same seed and actions give the same observations, rewards and ends.
@@ -68,6 +70,7 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Check::Spaces => "spaces",
+            Check::Reset => "reset",
             Check::ResetDeterminism => "reset determinism",
             Check::StepDeterminism => "step determinism",
             Check::Observation => "observation",
@@ -122,8 +125,15 @@ type Shown = (Vec<f32>, f64, bool);
 pub fn check_env<E: Env>(mut make: impl FnMut() -> E) -> CheckReport {
     let spec = make().spec().clone();
     let mut report = CheckReport { id: spec.id.clone(), steps: STEPS, violations: Vec::new() };
-    check_spaces(&spec.observation_space, &spec.action_space, &mut report);
-    if !report.is_ok() {
+    if let Err(error) = spec.check() {
+        let expected = "spaces with elements and a limit above 0".to_owned();
+        report.add(Check::Spaces, None, expected, format!("\"{error}\""));
+        return report;
+    }
+    if let Err(error) = make().reset(Some(SEED), &mut vec![0.0; spec.observation_space.dim()]) {
+        let (expected, found) =
+            ("a first observation".to_owned(), format!("the error \"{error}\""));
+        report.add(Check::Reset, None, expected, found);
         return report;
     }
     let mut rng = NumpyRng::new(SEED);
@@ -139,25 +149,6 @@ pub fn check_env<E: Env>(mut make: impl FnMut() -> E) -> CheckReport {
     report
 }
 
-fn check_spaces(observations: &Space, actions: &Space, report: &mut CheckReport) {
-    for (name, space) in [("observation", observations), ("action", actions)] {
-        let in_order = match space {
-            Space::Discrete(n) => *n > 0,
-            Space::MultiDiscrete(n) => !n.is_empty() && n.iter().all(|&n| n > 0),
-            Space::MultiBinary(n) => *n > 0,
-            Space::Box(BoxSpace { low, high }) => {
-                !low.is_empty()
-                    && low.len() == high.len()
-                    && low.iter().zip(high).all(|(low, high)| low <= high)
-            }
-        };
-        if !in_order {
-            let expected = format!("a {name} space with elements and ordered bounds");
-            report.add(Check::Spaces, None, expected, format!("`{space}`"));
-        }
-    }
-}
-
 /// Steps that must fail: before the first reset, and with actions outside the space.
 fn check_refusals<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport) {
     let mut env = make();
@@ -169,7 +160,7 @@ fn check_refusals<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport
         let expected = "the error `StepBeforeReset`".to_owned();
         report.add(Check::StepBeforeReset, None, expected, outcome(&answer));
     }
-    env.reset(Some(SEED), &mut obs);
+    reset(&mut env, Some(SEED), &mut obs, report);
     let nan = vec![f32::NAN; space.dim()];
     let beyond = vec![usize::MAX; space.dim()];
     let invalid = match space {
@@ -186,6 +177,14 @@ fn check_refusals<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport
     }
 }
 
+/// Begins an episode; an error is a broken promise.
+fn reset<E: Env>(env: &mut E, seed: Option<u64>, row: &mut [f32], report: &mut CheckReport) {
+    if let Err(error) = env.reset(seed, row) {
+        let expected = format!("an episode after `reset({seed:?})`");
+        report.add(Check::Reset, None, expected, format!("the error \"{error}\""));
+    }
+}
+
 fn outcome<T>(answer: &Result<T, EnvError>) -> String {
     match answer {
         Ok(_) => "a step".to_owned(),
@@ -199,17 +198,17 @@ fn check_reset<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport) {
     let dim = first.spec().observation_space.dim();
     let (mut a, mut b) = (vec![f32::NAN; dim], vec![f32::NAN; dim]);
     for seed in [Some(SEED), Some(SEED), None] {
-        first.reset(seed, &mut a);
-        second.reset(seed, &mut b);
+        reset(&mut first, seed, &mut a, report);
+        reset(&mut second, seed, &mut b, report);
         if !same_bits(&a, &b) {
             let expected = format!("{a:?} from every copy after `reset({seed:?})`");
             report.add(Check::ResetDeterminism, None, expected, format!("{b:?}"));
         }
     }
     let before = a.clone();
-    first.reset(Some(SEED), &mut a);
-    second.reset(Some(SEED), &mut b);
-    first.reset(Some(SEED), &mut a);
+    reset(&mut first, Some(SEED), &mut a, report);
+    reset(&mut second, Some(SEED), &mut b, report);
+    reset(&mut first, Some(SEED), &mut a, report);
     if !same_bits(&a, &b) {
         let expected = format!("{b:?} again after `reset(Some({SEED}))`");
         report.add(
@@ -239,7 +238,7 @@ fn check_steps<E: Env>(
     report: &mut CheckReport,
 ) -> Option<Vec<Shown>> {
     let (space, limit) = (env.spec().observation_space.clone(), env.spec().max_episode_steps);
-    let obs = filled(space.dim(), |row| env.reset(Some(SEED), row));
+    let obs = filled(space.dim(), |row| reset(env, Some(SEED), row, report));
     check_observation(&space, &obs, None, report);
     let (mut shown, mut length, mut ended) = (Vec::new(), 0, false);
     for t in 0..STEPS {
@@ -258,7 +257,7 @@ fn check_steps<E: Env>(
         shown.push((row, step.reward, step.terminated));
         length += 1;
         if step.terminated || limit.is_some_and(|limit| length >= limit) {
-            let obs = filled(space.dim(), |row| env.reset(None, row));
+            let obs = filled(space.dim(), |row| reset(env, None, row, report));
             check_observation(&space, &obs, Some(t), report);
             (length, ended) = (0, true);
         }
@@ -286,7 +285,7 @@ fn check_repetition<E: Env>(
 ) {
     let (dim, limit) = (env.spec().observation_space.dim(), env.spec().max_episode_steps);
     let mut row = vec![f32::NAN; dim];
-    env.reset(Some(SEED), &mut row);
+    reset(env, Some(SEED), &mut row, report);
     let mut length = 0;
     for (t, (obs, reward, terminated)) in (0..).zip(shown) {
         let Ok(step) = env.step(actions.row(t as usize), &mut row) else { return };
@@ -298,7 +297,7 @@ fn check_repetition<E: Env>(
         }
         length += 1;
         if step.terminated || limit.is_some_and(|limit| length >= limit) {
-            env.reset(None, &mut row);
+            reset(env, None, &mut row, report);
             length = 0;
         }
     }
@@ -314,27 +313,40 @@ fn check_round_trip<E: Env>(
     let (mut original, mut copy) = (make(), make());
     let dim = original.spec().observation_space.dim();
     let (mut a, mut b) = (vec![0.0; dim], vec![0.0; dim]);
-    original.reset(Some(SEED), &mut a);
-    copy.reset(Some(SEED + 1), &mut b);
+    reset(&mut original, Some(SEED), &mut a, report);
+    reset(&mut copy, Some(SEED + 1), &mut b, report);
     for t in 0..SAVED_AT as usize {
         if original.step(actions.row(t), &mut a).is_ok_and(|step| step.terminated) {
-            original.reset(None, &mut a);
+            reset(&mut original, None, &mut a, report);
         }
     }
-    if let Err(error) = copy.load_state(&original.state()) {
+    let saved = match original.state() {
+        Ok(saved) => saved,
+        Err(error) => {
+            let expected = "a state to save".to_owned();
+            return report.add(
+                Check::StateRoundTrip,
+                Some(SAVED_AT),
+                expected,
+                format!("\"{error}\""),
+            );
+        }
+    };
+    if let Err(error) = copy.load_state(&saved) {
         let expected = "the state of an equal copy to load".to_owned();
         return report.add(Check::StateRoundTrip, Some(SAVED_AT), expected, format!("\"{error}\""));
     }
     for t in SAVED_AT..STEPS / 2 {
         let action = actions.row(t as usize);
         let (expected, found) = (original.step(action, &mut a), copy.step(action, &mut b));
-        if expected != found || !same_bits(&a, &b) {
+        let same = matches!((&expected, &found), (Ok(expected), Ok(found)) if expected == found);
+        if !same || !same_bits(&a, &b) {
             let (expected, found) = (format!("{a:?}, {expected:?}"), format!("{b:?}, {found:?}"));
             return report.add(Check::StateRoundTrip, Some(t), expected, found);
         }
         if expected.is_ok_and(|step| step.terminated) || t % 50 == 0 {
-            original.reset(None, &mut a);
-            copy.reset(None, &mut b);
+            reset(&mut original, None, &mut a, report);
+            reset(&mut copy, None, &mut b, report);
         }
     }
 }
@@ -349,8 +361,10 @@ fn check_vector<E: Env>(make: &mut impl FnMut() -> E, actions: &Actions, report:
     let spec = single.spec().clone();
     let dim = spec.observation_space.dim();
     let mut obs = vec![0.0; dim];
-    envs.reset(SEED);
-    single.reset(Some(SEED + 1), &mut obs);
+    if envs.reset(SEED).is_err() {
+        return;
+    }
+    reset(&mut single, Some(SEED + 1), &mut obs, report);
     let mut pair = Actions::zeros(&spec.action_space, 2);
     for t in 0..STEPS / 2 {
         if !same_bits(&envs.obs()[dim..], &obs) {
@@ -368,7 +382,7 @@ fn check_vector<E: Env>(make: &mut impl FnMut() -> E, actions: &Actions, report:
             return report.add(Check::SingleEqualsVector, Some(t), expected, found);
         }
         if batch.terminated[1] || batch.truncated[1] {
-            single.reset(None, &mut obs);
+            reset(&mut single, None, &mut obs, report);
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use rlrun_core::{State, StateError};
-use thiserror::Error;
 
-use crate::Space;
+use crate::{Canvas, EnvError, Space};
 
 /// What is fixed about an environment.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EnvSpec {
     /// Gymnasium's name, `"CartPole-v1"`.
     pub id: String,
@@ -23,20 +23,59 @@ pub struct EnvSpec {
 }
 
 impl EnvSpec {
+    /// Without limit and threshold.
+    pub fn new(id: impl Into<String>, observation_space: Space, action_space: Space) -> EnvSpec {
+        EnvSpec {
+            id: id.into(),
+            observation_space,
+            action_space,
+            max_episode_steps: None,
+            reward_threshold: None,
+        }
+    }
+
+    /// Episodes are truncated after `max_episode_steps` steps.
+    pub fn with_max_episode_steps(self, max_episode_steps: u32) -> EnvSpec {
+        EnvSpec { max_episode_steps: Some(max_episode_steps), ..self }
+    }
+
+    /// The task counts as solved from this mean return on.
+    pub fn with_reward_threshold(self, reward_threshold: f64) -> EnvSpec {
+        EnvSpec { reward_threshold: Some(reward_threshold), ..self }
+    }
+
+    /// Whether spaces and limit can be; every vector environment asks when it is made.
+    ///
+    /// # Errors
+    /// [`EnvError::Spec`] naming space and component, or the limit.
+    pub fn check(&self) -> Result<(), EnvError> {
+        let error = |reason| Err(EnvError::Spec { id: self.id.clone(), reason });
+        for (name, space) in
+            [("observation space", &self.observation_space), ("action space", &self.action_space)]
+        {
+            if let Err(reason) = space.check() {
+                return error(format!("{name}: {reason}"));
+            }
+        }
+        if self.max_episode_steps == Some(0) {
+            return error("`max_episode_steps = 0` leaves no step to take".to_owned());
+        }
+        Ok(())
+    }
+
     /// The spec that all of `envs` share.
     ///
     /// # Errors
-    /// [`EnvError::NoEnvs`] if there is none, [`EnvError::SpecsDiffer`] if two specs differ.
+    /// [`EnvError::NoEnvs`] if there is none, [`EnvError::SpecsDiffer`] if two specs differ, and as
+    /// [`EnvSpec::check`].
     pub fn shared<E: Env>(envs: &[E]) -> Result<EnvSpec, EnvError> {
         let spec = envs.first().ok_or(EnvError::NoEnvs)?.spec();
-        match envs.iter().position(|env| env.spec() != spec) {
-            None => Ok(spec.clone()),
-            Some(lane) => Err(EnvError::SpecsDiffer {
-                lane,
-                expected: spec.id.clone(),
-                found: envs[lane].spec().id.clone(),
-            }),
+        if let Some(lane) = envs.iter().position(|env| env.spec() != spec) {
+            let (expected, found) = (spec.id.clone(), envs[lane].spec().id.clone());
+            return Err(EnvError::SpecsDiffer { lane, expected, found });
         }
+        spec.check()?;
+        Ok(spec.clone())
     }
 
     /// Checks kind and size of `action`, choices against the space, and numbers for NaN. The
@@ -86,91 +125,64 @@ impl fmt::Display for Action<'_> {
 
 /// What one step returns beside the observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Step {
     /// Reward of this step.
     pub reward: f64,
     /// Whether the task itself ended the episode. A time limit is not a termination.
     pub terminated: bool,
+    /// Whether the environment cut the episode off by a limit of its own, beside
+    /// `max_episode_steps`.
+    pub truncated: bool,
 }
 
-/// Why an environment cannot do what it was asked.
-#[derive(Debug, Error, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum EnvError {
-    /// `step` before the first `reset`.
-    #[error("`{id}` was stepped before its first reset; call reset first")]
-    StepBeforeReset {
-        /// Environment.
-        id: String,
-    },
-    /// The action is not in the action space.
-    #[error("`{id}` got the action `{action}`, expected an element of `{expected}`")]
-    Action {
-        /// Environment.
-        id: String,
-        /// The action, written out.
-        action: String,
-        /// The space, written out.
-        expected: String,
-    },
-    /// Not one action per environment.
-    #[error("`{id}` got {found} actions for {expected} environments")]
-    ActionCount {
-        /// Environment.
-        id: String,
-        /// Actions given.
-        found: usize,
-        /// Environments.
-        expected: usize,
-    },
-    /// A vector environment of nothing.
-    #[error("a vector environment needs at least one environment, got `n_envs = 0`")]
-    NoEnvs,
-    /// A vector environment of different environments.
-    #[error("environment {lane} (`{found}`) has another spec than environment 0 (`{expected}`)")]
-    SpecsDiffer {
-        /// Index of the first that differs.
-        lane: usize,
-        /// Id of environment 0.
-        expected: String,
-        /// Id of the one that differs.
-        found: String,
-    },
-    /// No environment of that name.
-    #[error("there is no environment `{id}`; nearest names: {nearest}")]
-    UnknownId {
-        /// What was asked for.
-        id: String,
-        /// The nearest names, separated by commas, each in backticks.
-        nearest: String,
-    },
-    /// The environment does not take these arguments.
-    #[error("arguments of `{id}`: {reason}")]
-    Args {
-        /// Environment.
-        id: String,
-        /// Which argument, what is wrong with it, what is expected.
-        reason: String,
-    },
+impl Step {
+    /// A step that is not cut off.
+    pub const fn new(reward: f64, terminated: bool) -> Step {
+        Step { reward, terminated, truncated: false }
+    }
+
+    /// The step, cut off by a limit of the environment's own or not.
+    pub const fn with_truncated(self, truncated: bool) -> Step {
+        Step { truncated, ..self }
+    }
 }
 
-/// An environment. It knows `terminated` only: the time limit is applied by the vector environment.
+/// An environment. The time limit `max_episode_steps` is applied by the vector environment.
 pub trait Env: Send {
     /// Id, spaces, limit and threshold.
     fn spec(&self) -> &EnvSpec;
 
     /// Starts an episode and writes its first observation into `obs` (`observation_space.dim()`
     /// numbers). `Some(seed)` makes a new generator, `None` goes on with the old one.
-    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]);
+    ///
+    /// # Errors
+    /// [`EnvError`] if no episode can be started.
+    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError>;
 
     /// Takes one step and writes the successor observation into `obs`.
     ///
     /// # Errors
-    /// [`EnvError`] if there was no reset yet or the action is not in the action space.
+    /// [`EnvError`] if there was no reset yet, the action is not in the action space, or the
+    /// environment fails; `?` turns any error that is boxed into one.
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError>;
 
+    /// Writes which choices are legal in the state of now into `mask`
+    /// (`action_space.mask_len()` flags); `false`: all are, and `mask` is left alone.
+    fn action_mask(&self, _mask: &mut [bool]) -> bool {
+        false
+    }
+
+    /// A picture of the state of now; `None` if there is none.
+    fn render(&self) -> Option<Canvas> {
+        None
+    }
+
     /// Everything needed to go on mid-episode, the generator included.
-    fn state(&self) -> State;
+    ///
+    /// # Errors
+    /// [`EnvError::NotSaveable`] if that cannot be.
+    fn state(&self) -> Result<State, EnvError>;
 
     /// Goes on from a saved state.
     ///
@@ -184,15 +196,23 @@ impl<E: Env + ?Sized> Env for Box<E> {
         (**self).spec()
     }
 
-    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) {
-        (**self).reset(seed, obs);
+    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
+        (**self).reset(seed, obs)
     }
 
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
         (**self).step(action, obs)
     }
 
-    fn state(&self) -> State {
+    fn action_mask(&self, mask: &mut [bool]) -> bool {
+        (**self).action_mask(mask)
+    }
+
+    fn render(&self) -> Option<Canvas> {
+        (**self).render()
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         (**self).state()
     }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 use rlrun_core::NumpyRng;
 
-use crate::{Action, Actions};
+use crate::{Action, Actions, BoxSpace};
+
+/// Most choices of a component: an `f32`, as which they are shown, counts no further.
+const MAX_CHOICES: usize = 1 << 24;
 
 /// A set of observations or actions.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,31 +23,6 @@ pub enum Space {
     MultiBinary(usize),
 }
 
-/// Real vectors between bounds, both included.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BoxSpace {
-    /// Smallest value of each component.
-    pub low: Vec<f32>,
-    /// Largest value of each component.
-    pub high: Vec<f32>,
-}
-
-impl BoxSpace {
-    /// Bounds of the same size on both sides of zero.
-    pub fn symmetric(high: &[f32]) -> BoxSpace {
-        BoxSpace { low: high.iter().map(|bound| -bound).collect(), high: high.to_vec() }
-    }
-
-    /// Whether every number lies between its bounds; NaN does not.
-    pub fn contains(&self, values: &[f32]) -> bool {
-        values.len() == self.low.len()
-            && values
-                .iter()
-                .zip(self.low.iter().zip(&self.high))
-                .all(|(value, (low, high))| low <= value && value <= high)
-    }
-}
-
 impl Space {
     /// Length of the row of `f32` that an element takes: 1 for [`Space::Discrete`].
     pub fn dim(&self) -> usize {
@@ -53,6 +31,57 @@ impl Space {
             Space::Box(space) => space.low.len(),
             Space::MultiDiscrete(n) => n.len(),
             Space::MultiBinary(n) => *n,
+        }
+    }
+
+    /// How many choices there are in all, the length of a mask: `n`; the sum of all `n` for
+    /// [`Space::MultiDiscrete`]; off and on of each flag for [`Space::MultiBinary`]; 0 for a box.
+    pub fn mask_len(&self) -> usize {
+        self.choices().sum()
+    }
+
+    /// How many choices each component has; none for a box.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = usize> {
+        let (flags, several) = match self {
+            Space::Discrete(n) => (0, std::slice::from_ref(n)),
+            Space::Box(_) => (0, &[][..]),
+            Space::MultiDiscrete(n) => (0, n.as_slice()),
+            Space::MultiBinary(n) => (*n, &[][..]),
+        };
+        several.iter().copied().chain(std::iter::repeat_n(2, flags))
+    }
+
+    /// Whether `mask` (of [`Space::mask_len`]) allows `action`, an element of the space.
+    pub fn allows(&self, mask: &[bool], action: Action<'_>) -> bool {
+        let choices = match action {
+            Action::Discrete(choice) => return mask[choice],
+            Action::Continuous(_) => return true,
+            Action::MultiDiscrete(choices) => choices,
+        };
+        let mut first = 0;
+        self.choices().zip(choices).all(|(n, choice)| {
+            first += n;
+            mask[first - n + choice]
+        })
+    }
+
+    /// Whether the space has elements, all of which fit into a row of `f32`.
+    ///
+    /// # Errors
+    /// What is wrong, with the component.
+    pub fn check(&self) -> Result<(), String> {
+        if let Space::Box(space) = self {
+            return space.check();
+        }
+        if self.dim() == 0 {
+            return Err(format!("`{self}` has no components"));
+        }
+        match self.choices().enumerate().find(|(_, n)| !(1..=MAX_CHOICES).contains(n)) {
+            None => Ok(()),
+            Some((component, n)) => {
+                let most = MAX_CHOICES;
+                Err(format!("component {component} has {n} choices, expected 1 to {most}"))
+            }
         }
     }
 
@@ -113,27 +142,6 @@ impl Space {
     }
 }
 
-impl BoxSpace {
-    /// numpy draws the kinds of components one after another: unbounded, bounded below, bounded
-    /// above, bounded.
-    fn sample(&self, row: &mut [f32], rng: &mut NumpyRng) {
-        for kind in [(false, false), (true, false), (false, true), (true, true)] {
-            for (value, (&low, &high)) in row.iter_mut().zip(self.low.iter().zip(&self.high)) {
-                let bounded = (low > f32::NEG_INFINITY, high < f32::INFINITY);
-                if bounded != kind {
-                    continue;
-                }
-                *value = match bounded {
-                    (false, false) => rng.standard_normal() as f32,
-                    (true, false) => (rng.standard_exponential() + f64::from(low)) as f32,
-                    (false, true) => (-rng.standard_exponential() + f64::from(high)) as f32,
-                    (true, true) => rng.uniform(low.into(), high.into()) as f32,
-                };
-            }
-        }
-    }
-}
-
 /// `integers(0, 2, size=n, dtype=int8)`: the upper bit of each byte of 32-bit draws.
 fn flags(n: usize, rng: &mut NumpyRng) -> Vec<usize> {
     let words = (0..n.div_ceil(4)).flat_map(|_| rng.next_u32().to_le_bytes());
@@ -145,7 +153,7 @@ impl fmt::Display for Space {
         match self {
             Space::Discrete(n) => write!(f, "Discrete({n})"),
             Space::Box(space) => {
-                let BoxSpace { low, high } = space;
+                let BoxSpace { low, high, .. } = space;
                 match (low.as_slice(), high.as_slice()) {
                     ([low], [high]) => write!(f, "Box({low}, {high})"),
                     _ => write!(f, "Box({low:?}, {high:?})"),
@@ -163,7 +171,7 @@ mod tests {
 
     #[test]
     fn bounds_are_part_of_a_box_and_nan_is_not() {
-        let space = Space::Box(BoxSpace { low: vec![-1.0, 0.0], high: vec![1.0, f32::INFINITY] });
+        let space = Space::Box(BoxSpace::new([-1.0, 0.0], [1.0, f32::INFINITY]));
         for (values, inside) in [
             (&[-1.0, 0.0][..], true),
             (&[1.0, 1e30], true),
@@ -201,10 +209,10 @@ mod tests {
 
     #[test]
     fn every_sample_is_an_element() {
-        let mixed = BoxSpace {
-            low: vec![-1.0, f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY],
-            high: vec![1.0, 3.0, f32::INFINITY, f32::INFINITY],
-        };
+        let mixed = BoxSpace::new(
+            [-1.0, f32::NEG_INFINITY, 2.0, f32::NEG_INFINITY],
+            [1.0, 3.0, f32::INFINITY, f32::INFINITY],
+        );
         for space in [
             Space::Discrete(5),
             Space::Box(mixed),

@@ -2,176 +2,7 @@
 
 use rlrun_core::{State, StateError};
 
-use crate::{Action, EnvError, EnvSpec, Space};
-
-/// One action per environment.
-#[derive(Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Actions {
-    /// Choices of a discrete space, one per environment.
-    Discrete(Vec<usize>),
-    /// Vectors of a box space, row-major `[n_envs, dim]`.
-    Continuous {
-        /// The numbers, row-major.
-        values: Vec<f32>,
-        /// Length of one action.
-        dim: usize,
-    },
-    /// Several choices or flags per environment, row-major `[n_envs, dim]`.
-    MultiDiscrete {
-        /// The choices, row-major.
-        values: Vec<usize>,
-        /// Length of one action.
-        dim: usize,
-    },
-}
-
-impl Clone for Actions {
-    fn clone(&self) -> Actions {
-        match self {
-            Actions::Discrete(choices) => Actions::Discrete(choices.clone()),
-            Actions::Continuous { values, dim } => {
-                Actions::Continuous { values: values.clone(), dim: *dim }
-            }
-            Actions::MultiDiscrete { values, dim } => {
-                Actions::MultiDiscrete { values: values.clone(), dim: *dim }
-            }
-        }
-    }
-
-    /// Copies into the memory that is there, if the kinds are the same.
-    fn clone_from(&mut self, source: &Actions) {
-        match (self, source) {
-            (Actions::Discrete(own), Actions::Discrete(choices)) => own.clone_from(choices),
-            (
-                Actions::Continuous { values: own, dim },
-                Actions::Continuous { values, dim: width },
-            ) => {
-                own.clone_from(values);
-                *dim = *width;
-            }
-            (own, source) => *own = source.clone(),
-        }
-    }
-}
-
-impl Actions {
-    /// The first choice, or zeros, in each of `n_envs` rows: something to write actions into.
-    pub fn zeros(space: &Space, n_envs: usize) -> Actions {
-        let dim = space.dim();
-        match space {
-            Space::Discrete(_) => Actions::Discrete(vec![0; n_envs]),
-            Space::Box(_) => Actions::Continuous { values: vec![0.0; n_envs * dim], dim },
-            Space::MultiDiscrete(_) | Space::MultiBinary(_) => {
-                Actions::MultiDiscrete { values: vec![0; n_envs * dim], dim }
-            }
-        }
-    }
-
-    /// How many rows there are.
-    pub fn num_envs(&self) -> usize {
-        match self {
-            Actions::Discrete(choices) => choices.len(),
-            Actions::Continuous { values, dim } => values.len() / (*dim).max(1),
-            Actions::MultiDiscrete { values, dim } => values.len() / (*dim).max(1),
-        }
-    }
-
-    /// The action of environment `env`.
-    ///
-    /// # Panics
-    /// If there are not that many rows.
-    pub fn row(&self, env: usize) -> Action<'_> {
-        match self {
-            Actions::Discrete(choices) => Action::Discrete(choices[env]),
-            Actions::Continuous { values, dim } => {
-                Action::Continuous(&values[env * dim..(env + 1) * dim])
-            }
-            Actions::MultiDiscrete { values, dim } => {
-                Action::MultiDiscrete(&values[env * dim..(env + 1) * dim])
-            }
-        }
-    }
-
-    /// Replaces the action of environment `env` by one of the same kind and size.
-    ///
-    /// # Panics
-    /// If there are not that many rows or the sizes differ.
-    pub fn set_row(&mut self, env: usize, action: Action<'_>) {
-        match (self, action) {
-            (Actions::Discrete(choices), Action::Discrete(choice)) => choices[env] = choice,
-            (Actions::Continuous { values, dim }, Action::Continuous(row)) => {
-                values[env * *dim..(env + 1) * *dim].copy_from_slice(row);
-            }
-            (Actions::MultiDiscrete { values, dim }, Action::MultiDiscrete(row)) => {
-                values[env * *dim..(env + 1) * *dim].copy_from_slice(row);
-            }
-            (actions, action) => panic!("cannot put `{action}` into {actions:?}"),
-        }
-    }
-
-    /// The numbers of all rows.
-    pub fn state(&self) -> State {
-        let mut state = State::new();
-        match self {
-            Actions::Discrete(values) | Actions::MultiDiscrete { values, .. } => {
-                let values = values.iter().map(|&choice| choice as u64).collect::<Vec<_>>();
-                state.insert_u64("choices", values);
-            }
-            Actions::Continuous { values, .. } => {
-                state.insert_f32("values", &[values.len()], values);
-            }
-        }
-        state
-    }
-
-    /// Takes over saved numbers of the same kind and size.
-    ///
-    /// # Errors
-    /// [`StateError`] if they are not.
-    pub fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        match self {
-            Actions::Discrete(values) | Actions::MultiDiscrete { values, .. } => {
-                let saved = state.u64("choices")?;
-                if saved.len() != values.len() {
-                    let (expected, found) = (vec![values.len()], vec![saved.len()]);
-                    return Err(StateError::Shape { path: "choices".to_owned(), expected, found });
-                }
-                values.iter_mut().zip(saved).for_each(|(to, &from)| *to = from as usize);
-                Ok(())
-            }
-            Actions::Continuous { values, .. } => state.copy_f32("values", values),
-        }
-    }
-
-    /// Checks number, kind and size of the actions, choices against the space, and numbers for
-    /// NaN. The bounds of a box are left to the environment, which clips or refuses.
-    ///
-    /// # Errors
-    /// [`EnvError::ActionCount`] or, for the first row that does not fit, [`EnvError::Action`].
-    pub fn check(&self, spec: &EnvSpec, n_envs: usize) -> Result<(), EnvError> {
-        let all_fit = match (self, &spec.action_space) {
-            (Actions::Discrete(choices), Space::Discrete(n)) => {
-                choices.iter().all(|choice| choice < n)
-            }
-            (Actions::Continuous { values, dim }, Space::Box(space)) => {
-                *dim == space.low.len() && !values.iter().any(|value| value.is_nan())
-            }
-            (Actions::MultiDiscrete { .. }, space) => {
-                (0..self.num_envs()).all(|env| space.contains(self.row(env)))
-            }
-            _ => false,
-        };
-        if self.num_envs() != n_envs {
-            let (id, found) = (spec.id.clone(), self.num_envs());
-            return Err(EnvError::ActionCount { id, found, expected: n_envs });
-        }
-        if all_fit {
-            return Ok(());
-        }
-        (0..n_envs).try_for_each(|env| spec.check_action(self.row(env)))
-    }
-}
+use crate::{Actions, Canvas, EnvError, EnvSpec};
 
 /// A finished episode.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -186,14 +17,18 @@ pub struct EpisodeStats {
 
 /// The result of one vector step. Rows are environments.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct StepBatch {
     /// The true successors, `[n_envs, obs_dim]`; never an observation after a reset.
     pub next_obs: Vec<f32>,
+    /// Which choices are legal in the true successors, `[n_envs, mask_len]`; empty: all are.
+    pub next_masks: Vec<bool>,
     /// Rewards.
     pub rewards: Vec<f64>,
     /// Whether the task ended the episode.
     pub terminated: Vec<bool>,
-    /// Whether the time limit ended the episode; both flags may be set.
+    /// Whether the environment cut the episode off, or the time limit did. Both flags may be set;
+    /// `terminated` then decides: nothing follows.
     pub truncated: Vec<bool>,
     /// The episodes that finished in this step.
     pub finished: Vec<EpisodeStats>,
@@ -204,6 +39,7 @@ impl StepBatch {
     pub fn new(n_envs: usize, obs_dim: usize) -> StepBatch {
         StepBatch {
             next_obs: vec![0.0; n_envs * obs_dim],
+            next_masks: Vec::new(),
             rewards: vec![0.0; n_envs],
             terminated: vec![false; n_envs],
             truncated: vec![false; n_envs],
@@ -214,6 +50,7 @@ impl StepBatch {
     /// Takes over another batch without new memory, once the sizes are the same.
     pub fn copy_from(&mut self, other: &StepBatch) {
         self.next_obs.clone_from(&other.next_obs);
+        self.next_masks.clone_from(&other.next_masks);
         self.rewards.clone_from(&other.rewards);
         self.terminated.clone_from(&other.terminated);
         self.truncated.clone_from(&other.truncated);
@@ -221,9 +58,41 @@ impl StepBatch {
     }
 }
 
+/// What is acted on: plain numbers, a row per environment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Observations<'a> {
+    /// Observations, `[n, obs_dim]`.
+    pub rows: &'a [f32],
+    /// Whether a row is the first of an episode, `[n]`.
+    pub starts: &'a [bool],
+    /// Which choices are legal, `[n, mask_len]`; empty: all are.
+    pub masks: &'a [bool],
+}
+
+impl<'a> Observations<'a> {
+    /// One observation in the middle of an episode, everything legal.
+    pub fn row(rows: &'a [f32]) -> Observations<'a> {
+        Observations { rows, starts: &[false], masks: &[] }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+}
+
 /// Several environments of one kind, stepped together. An environment whose episode ended is reset
 /// within the same step: [`VecEnv::obs`] then holds the first observation of its next episode,
 /// while [`StepBatch::next_obs`] keeps the true successor.
+///
+/// [`SyncVecEnv`](crate::SyncVecEnv) and [`ThreadVecEnv`](crate::ThreadVecEnv) make one of any
+/// [`Env`](crate::Env). One of your own leaves time limit, statistics and the check for numbers
+/// that are not finite to [`Episodes`](crate::Episodes).
 pub trait VecEnv: Send {
     /// What is fixed about each environment.
     fn spec(&self) -> &EnvSpec;
@@ -231,20 +100,54 @@ pub trait VecEnv: Send {
     /// How many environments step together.
     fn num_envs(&self) -> usize;
 
+    /// Truncates episodes after `limit` steps, in place of the limit in the spec.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] if `limit` is 0, or if these environments take no other limit.
+    fn set_max_episode_steps(&mut self, limit: u32) -> Result<(), EnvError> {
+        let reason = format!("`max_episode_steps = {limit}`: its limit cannot be changed");
+        Err(EnvError::Args { id: self.spec().id.clone(), reason })
+    }
+
     /// Starts new episodes everywhere; environment `i` is seeded with `seed + i` (modulo 2^64).
-    fn reset(&mut self, seed: u64);
+    ///
+    /// # Errors
+    /// [`EnvError`] if an environment cannot begin.
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError>;
 
     /// What to act on now, `[n_envs, obs_dim]`.
     fn obs(&self) -> &[f32];
 
+    /// Whether a row of [`VecEnv::obs`] is the first of an episode.
+    fn starts(&self) -> &[bool];
+
+    /// Which choices are legal now, `[n_envs, mask_len]`; empty: all are.
+    fn masks(&self) -> &[bool] {
+        &[]
+    }
+
+    /// Everything that an action is chosen by.
+    fn observations(&self) -> Observations<'_> {
+        Observations { rows: self.obs(), starts: self.starts(), masks: self.masks() }
+    }
+
     /// Takes one step in every environment.
     ///
     /// # Errors
-    /// [`EnvError`] if there was no reset yet or an action is not in the action space.
+    /// [`EnvError`] if there was no reset yet, an action is not in the action space, or an
+    /// environment fails or gives a number that is not finite.
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError>;
 
+    /// A picture of environment `lane`; `None` if it draws none.
+    fn render(&self, _lane: usize) -> Option<Canvas> {
+        None
+    }
+
     /// Everything needed to go on mid-episode.
-    fn state(&self) -> State;
+    ///
+    /// # Errors
+    /// [`EnvError::NotSaveable`] if an environment cannot be saved.
+    fn state(&self) -> Result<State, EnvError>;
 
     /// Goes on from a saved state.
     ///
@@ -262,19 +165,35 @@ impl<V: VecEnv + ?Sized> VecEnv for Box<V> {
         (**self).num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
-        (**self).reset(seed);
+    fn set_max_episode_steps(&mut self, limit: u32) -> Result<(), EnvError> {
+        (**self).set_max_episode_steps(limit)
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        (**self).reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         (**self).obs()
     }
 
+    fn starts(&self) -> &[bool] {
+        (**self).starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        (**self).masks()
+    }
+
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         (**self).step(actions)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        (**self).render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         (**self).state()
     }
 

@@ -45,12 +45,12 @@ pub struct WrapperConfig {
 impl WrapperConfig {
     /// Puts the wrappers that are on around `envs`, in the order of the fields.
     ///
-    /// `max_episode_steps` is not applied here: the limit counts in the vector environment itself.
-    ///
     /// # Errors
     /// [`EnvError::Args`] for a value that cannot be.
-    pub fn wrap(&self, envs: Box<dyn VecEnv>) -> Result<Box<dyn VecEnv>, EnvError> {
-        let mut envs = envs;
+    pub fn wrap(&self, mut envs: Box<dyn VecEnv>) -> Result<Box<dyn VecEnv>, EnvError> {
+        if let Some(limit) = self.max_episode_steps {
+            envs.set_max_episode_steps(limit)?;
+        }
         if let Some(probability) = self.sticky_actions {
             envs = Box::new(StickyActions::new(envs, probability)?);
         }
@@ -67,6 +67,7 @@ impl WrapperConfig {
             let scale = self.reward_scale.unwrap_or(1.0);
             envs = Box::new(TransformReward::new(envs, scale, self.reward_clip)?);
         }
+        envs.spec().check()?;
         Ok(envs)
     }
 }

@@ -49,13 +49,10 @@ struct Walk {
 impl Walk {
     fn new(fault: Fault) -> Walk {
         let low = if fault == Fault::BoundsOutOfOrder { 11.0 } else { 0.0 };
-        let spec = EnvSpec {
-            id: "Walk".to_owned(),
-            observation_space: Space::Box(BoxSpace { low: vec![low, -1.0], high: vec![10.0, 1.0] }),
-            action_space: Space::Discrete(if fault == Fault::NoActions { 0 } else { 2 }),
-            max_episode_steps: (fault != Fault::NeverEnds).then_some(200),
-            reward_threshold: None,
-        };
+        let observations = Space::Box(BoxSpace::new([low, -1.0], [10.0, 1.0]));
+        let actions = Space::Discrete(if fault == Fault::NoActions { 0 } else { 2 });
+        let mut spec = EnvSpec::new("Walk", observations, actions);
+        spec.max_episode_steps = (fault != Fault::NeverEnds).then_some(200);
         let rng = NumpyRng::new(0);
         Walk { fault, spec, position: 5.0, rng, started: false, resets: 0 }
     }
@@ -82,7 +79,7 @@ impl Env for Walk {
         &self.spec
     }
 
-    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) {
+    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
         let used = self.fault != Fault::SeedUsedOnce || self.resets == 0;
         if let Some(seed) = seed.filter(|_| used) {
             self.rng = NumpyRng::new(seed);
@@ -93,6 +90,7 @@ impl Env for Walk {
         }
         (self.started, self.resets) = (true, self.resets + 1);
         self.write(obs);
+        Ok(())
     }
 
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
@@ -122,10 +120,10 @@ impl Env for Walk {
             _ if shared => self.spec.id.len() as f64 + LANES.with(Cell::get) as f64,
             _ => 1.0,
         };
-        Ok(Step { reward, terminated })
+        Ok(Step::new(reward, terminated))
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
         if self.fault != Fault::PositionNotSaved {
             state.insert_f64("position", [self.position]);
@@ -133,7 +131,7 @@ impl Env for Walk {
         if self.fault != Fault::GeneratorNotSaved {
             state.insert_child("rng", self.rng.state());
         }
-        state
+        Ok(state)
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {

@@ -18,14 +18,9 @@ struct Counter {
 
 impl Counter {
     fn new(limit: Option<u32>) -> Counter {
-        let space = Space::Box(BoxSpace { low: vec![0.0], high: vec![1e6] });
-        let spec = EnvSpec {
-            id: "Counter".to_owned(),
-            observation_space: space,
-            action_space: Space::Box(BoxSpace { low: vec![0.0], high: vec![4.0] }),
-            max_episode_steps: limit,
-            reward_threshold: None,
-        };
+        let numbers = |high| Space::Box(BoxSpace::new([0.0], [high]));
+        let mut spec = EnvSpec::new("Counter", numbers(1e6), numbers(4.0));
+        spec.max_episode_steps = limit;
         Counter { spec, start: 0.0, value: 0.0 }
     }
 }
@@ -35,10 +30,11 @@ impl Env for Counter {
         &self.spec
     }
 
-    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) {
+    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
         self.start = seed.map_or(self.start + 1.0, |seed| 100.0 * seed as f64);
         self.value = self.start;
         obs[0] = self.value as f32;
+        Ok(())
     }
 
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
@@ -47,13 +43,13 @@ impl Env for Counter {
             self.value += f64::from(step[0]);
         }
         obs[0] = self.value as f32;
-        Ok(Step { reward: self.value, terminated: self.value % 10.0 == 9.0 })
+        Ok(Step::new(self.value, self.value % 10.0 == 9.0))
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
         state.insert_f64("counter", [self.start, self.value]);
-        state
+        Ok(state)
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {
@@ -78,7 +74,7 @@ fn ones(n: usize) -> Actions {
 #[test]
 fn a_step_shows_the_true_successor_beside_the_next_first_observation() {
     let mut envs = counters(2, Some(2));
-    envs.reset(1);
+    envs.reset(1).unwrap();
     assert_eq!(envs.obs(), [100.0, 200.0]);
     envs.step(&ones(2)).unwrap();
     assert_eq!(envs.obs(), [101.0, 201.0]);
@@ -93,7 +89,7 @@ fn a_step_shows_the_true_successor_beside_the_next_first_observation() {
 fn threads_give_what_a_loop_gives() {
     let make = || vec![Counter::new(Some(13)); 23];
     let mut one_by_one = SyncVecEnv::new(make()).unwrap();
-    one_by_one.reset(5);
+    one_by_one.reset(5).unwrap();
     let mut rng = rlrun_core::NumpyRng::new(0);
     let space = one_by_one.spec().action_space.clone();
     let actions: Vec<Actions> = (0..60).map(|_| space.sample(23, &mut rng)).collect();
@@ -103,18 +99,19 @@ fn threads_give_what_a_loop_gives() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut envs = ThreadVecEnv::new(make()).unwrap();
-            envs.reset(5);
+            envs.reset(5).unwrap();
             for (actions, expected) in actions.iter().zip(&expected) {
                 assert_eq!(envs.step(actions).unwrap(), expected, "{threads} threads");
             }
-            assert_eq!((envs.obs(), envs.state()), (one_by_one.obs(), one_by_one.state()));
+            assert_eq!(envs.obs(), one_by_one.obs());
+            assert_eq!(envs.state().unwrap(), one_by_one.state().unwrap());
         });
     }
 }
 
 #[test]
 fn a_vector_needs_environments_and_equal_specs() {
-    assert_eq!(SyncVecEnv::<Counter>::new(Vec::new()).err(), Some(EnvError::NoEnvs));
+    assert!(matches!(SyncVecEnv::<Counter>::new(Vec::new()), Err(EnvError::NoEnvs)));
     let mixed = vec![Counter::new(None), Counter::new(Some(3))];
     let message = SyncVecEnv::new(mixed).err().unwrap().to_string();
     assert_eq!(
@@ -126,7 +123,7 @@ fn a_vector_needs_environments_and_equal_specs() {
 #[test]
 fn rewards_are_scaled_then_clipped_and_statistics_are_not() {
     let mut envs = wrapped("reward_scale = 0.5\nreward_clip = [-10.0, 60.0]", Some(1));
-    envs.reset(1);
+    envs.reset(1).unwrap();
     let batch = envs.step(&ones(2)).unwrap();
     assert_eq!(batch.rewards, [50.5, 60.0]);
     assert_eq!(batch.finished[1].reward, 201.0);
@@ -136,7 +133,7 @@ fn rewards_are_scaled_then_clipped_and_statistics_are_not() {
 fn rescaled_actions_reach_the_bounds() {
     let mut envs = wrapped("rescale_action = true", None);
     assert_eq!(envs.spec().action_space.to_string(), "Box(-1, 1)");
-    envs.reset(1);
+    envs.reset(1).unwrap();
     let actions = Actions::Continuous { values: vec![-1.0, 1.0], dim: 1 };
     assert_eq!(envs.step(&actions).unwrap().next_obs, [100.0, 204.0]);
 }
@@ -145,7 +142,7 @@ fn rescaled_actions_reach_the_bounds() {
 fn a_frame_stack_begins_with_the_first_observation_repeated() {
     let mut envs = wrapped("frame_stack = 3", Some(2));
     assert_eq!(envs.spec().observation_space.dim(), 3);
-    envs.reset(1);
+    envs.reset(1).unwrap();
     assert_eq!(envs.obs()[..3], [100.0, 100.0, 100.0]);
     assert_eq!(envs.step(&ones(2)).unwrap().next_obs[3..], [200.0, 200.0, 201.0]);
     assert_eq!(envs.step(&ones(2)).unwrap().next_obs[3..], [200.0, 201.0, 202.0]);
@@ -155,7 +152,7 @@ fn a_frame_stack_begins_with_the_first_observation_repeated() {
 #[test]
 fn a_delayed_observation_is_the_one_of_earlier() {
     let mut envs = wrapped("observation_delay = 2", Some(4));
-    envs.reset(1);
+    envs.reset(1).unwrap();
     let shown: Vec<f32> = (0..4).map(|_| envs.step(&ones(2)).unwrap().next_obs[0]).collect();
     assert_eq!(shown, [100.0, 100.0, 101.0, 102.0]);
     assert_eq!(envs.obs()[0], 101.0);
@@ -164,7 +161,7 @@ fn a_delayed_observation_is_the_one_of_earlier() {
 #[test]
 fn sticky_actions_repeat_within_an_episode_as_often_as_asked() {
     let mut envs = wrapped("sticky_actions = 1.0", Some(3));
-    envs.reset(1);
+    envs.reset(1).unwrap();
     let mut shown = Vec::new();
     for step in 1..=4 {
         let actions = Actions::Continuous { values: vec![step as f32; 2], dim: 1 };
@@ -174,7 +171,7 @@ fn sticky_actions_repeat_within_an_episode_as_often_as_asked() {
     assert_eq!(shown, [101.0, 102.0, 103.0, 105.0]);
 
     let mut envs = wrapped("sticky_actions = 0.25", None);
-    envs.reset(7);
+    envs.reset(7).unwrap();
     // Two actions in turn: an executed one differs from the one asked for with q = p (1 - q) = 0.2.
     let (mut repeated, mut before) = (0, 700.0);
     for step in 0..4000 {
@@ -193,7 +190,7 @@ fn wrapped_environments_continue_from_a_saved_state() {
     let config = "sticky_actions = 0.5\nobservation_delay = 1\nframe_stack = 2\n\
                   rescale_action = true\nreward_scale = 0.1";
     let mut envs = wrapped(config, Some(7));
-    envs.reset(3);
+    envs.reset(3).unwrap();
     let mut rng = rlrun_core::NumpyRng::new(0);
     let space = envs.spec().action_space.clone();
     let actions: Vec<Actions> = (0..60).map(|_| space.sample(2, &mut rng)).collect();
@@ -202,7 +199,7 @@ fn wrapped_environments_continue_from_a_saved_state() {
     };
     run(&mut envs, &actions[..25]);
     let mut restored = wrapped(config, Some(7));
-    restored.load_state(&envs.state()).unwrap();
+    restored.load_state(&envs.state().unwrap()).unwrap();
     assert_eq!(restored.obs(), envs.obs());
     assert_eq!(run(&mut restored, &actions[25..]), run(&mut envs, &actions[25..]));
 }

@@ -74,7 +74,7 @@ fn play(
     let shape = [envs.num_envs(), envs.spec().observation_space.dim()];
     let mut actions = Actions::zeros(&envs.spec().action_space, envs.num_envs());
     let mut tally = Tally::new(episodes, envs.num_envs());
-    envs.reset(seed);
+    envs.reset(seed)?;
     phase("evaluation", || {
         inference_mode(|| {
             while tally.missing > 0 {
@@ -84,7 +84,7 @@ fn play(
                     tally.add(episode.env, episode.reward, episode.length);
                 }
             }
-            Ok(())
+            Ok::<(), EnvError>(())
         })
     })?;
     Ok(summarize(tally, seed))

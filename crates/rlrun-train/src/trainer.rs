@@ -100,7 +100,8 @@ impl Trainer {
     /// with [`training_seed`]`(seed)`.
     ///
     /// # Errors
-    /// [`TrainError::Config`] if a setting breaks a rule.
+    /// [`TrainError::Config`] if a setting breaks a rule, [`TrainError::Env`] if the environments
+    /// cannot begin.
     pub fn new(
         agent: Box<dyn Agent>,
         mut envs: Box<dyn VecEnv>,
@@ -109,7 +110,7 @@ impl Trainer {
         config: TrainConfig,
     ) -> Result<Trainer, TrainError> {
         config.check(envs.num_envs())?;
-        envs.reset(training_seed(seed));
+        envs.reset(training_seed(seed))?;
         Ok(Trainer {
             obs: envs.obs().to_vec(),
             actions: Actions::zeros(&envs.spec().action_space, envs.num_envs()),
@@ -135,8 +136,10 @@ impl Trainer {
     ///
     /// # Errors
     /// [`CheckpointError`] if the checkpoints are damaged or belong to another run;
-    /// [`TrainError::Config`] if the budget lies below the checkpoint's step.
+    /// [`TrainError::Config`] if the budget lies below the checkpoint's step; [`TrainError::Env`] if
+    /// the environments cannot be saved, before anything is learnt that could not be resumed.
     pub fn attach(&mut self, run_dir: RunDir) -> Result<(), TrainError> {
+        self.envs.state()?;
         let env = self.envs.spec().id.clone();
         let logs = match run_dir.newest()? {
             Some(checkpoint) => {
@@ -213,14 +216,17 @@ impl Trainer {
     }
 
     /// Everything that a run needs to go on from here.
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
+    ///
+    /// # Errors
+    /// [`TrainError::Env`] if the environments cannot be saved.
+    pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Ok(Checkpoint {
             step: self.step,
             env: self.envs.spec().id.clone(),
             agent: self.agent.state(),
-            envs: self.envs.state(),
+            envs: self.envs.state()?,
             trainer: self.state(),
-        }
+        })
     }
 
     fn interact(&mut self) -> Result<Vec<EpisodeStats>, TrainError> {
@@ -317,7 +323,7 @@ impl Trainer {
         self.logger.flush()?;
         let Some(run_dir) = &self.run_dir else { return Ok(None) };
         let best = self.best.map(|best| best.step);
-        let folder = run_dir.save(&self.checkpoint(), best, self.config.keep_checkpoints)?;
+        let folder = run_dir.save(&self.checkpoint()?, best, self.config.keep_checkpoints)?;
         Ok(Some(folder))
     }
 

@@ -25,13 +25,8 @@ struct Scripted {
 
 impl Scripted {
     fn new(rewards: &[f64]) -> Scripted {
-        let spec = EnvSpec {
-            id: "Scripted-v0".to_owned(),
-            observation_space: Space::Box(BoxSpace { low: vec![0.0], high: vec![0.0] }),
-            action_space: Space::Discrete(1),
-            max_episode_steps: None,
-            reward_threshold: None,
-        };
+        let observations = Space::Box(BoxSpace::symmetric(&[0.0]));
+        let spec = EnvSpec::new("Scripted-v0", observations, Space::Discrete(1));
         let (rewards, seeds) = (rewards.to_vec(), Arc::default());
         Scripted { spec, rewards, resets: 0, seeds, batch: StepBatch::new(N_ENVS, 1) }
     }
@@ -44,12 +39,16 @@ impl VecEnv for Scripted {
     fn num_envs(&self) -> usize {
         N_ENVS
     }
-    fn reset(&mut self, seed: u64) {
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.resets += 1;
         self.seeds.lock().unwrap().push(seed);
+        Ok(())
     }
     fn obs(&self) -> &[f32] {
         &[0.0; N_ENVS]
+    }
+    fn starts(&self) -> &[bool] {
+        &[true; N_ENVS]
     }
     fn step(&mut self, _actions: &Actions) -> Result<&StepBatch, EnvError> {
         let reward = self.rewards[self.resets - 1];
@@ -57,8 +56,8 @@ impl VecEnv for Scripted {
             (0..N_ENVS).map(|env| EpisodeStats { env, reward, length: 1 }).collect();
         Ok(&self.batch)
     }
-    fn state(&self) -> State {
-        State::new()
+    fn state(&self) -> Result<State, EnvError> {
+        Ok(State::new())
     }
     fn load_state(&mut self, _state: &State) -> Result<(), StateError> {
         Ok(())

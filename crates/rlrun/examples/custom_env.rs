@@ -11,13 +11,9 @@ impl Corridor {
     const END: f32 = 8.0;
 
     fn new() -> Corridor {
-        let spec = EnvSpec {
-            id: "Corridor-v0".to_owned(),
-            observation_space: Space::Box(BoxSpace { low: vec![0.0], high: vec![Self::END] }),
-            action_space: Space::Discrete(2),
-            max_episode_steps: Some(30),
-            reward_threshold: Some(0.9),
-        };
+        let places = Space::Box(BoxSpace::new([0.0], [Self::END]));
+        let spec = EnvSpec::new("Corridor-v0", places, Space::Discrete(2));
+        let spec = spec.with_max_episode_steps(30).with_reward_threshold(0.9);
         Corridor { spec, position: f32::NAN }
     }
 }
@@ -25,8 +21,9 @@ impl Env for Corridor {
     fn spec(&self) -> &EnvSpec {
         &self.spec
     }
-    fn reset(&mut self, _seed: Option<u64>, obs: &mut [f32]) {
+    fn reset(&mut self, _seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
         (self.position, obs[0]) = (0.0, 0.0);
+        Ok(())
     }
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
         self.spec.check_action(action)?;
@@ -37,12 +34,12 @@ impl Env for Corridor {
         self.position = (self.position + change).max(0.0);
         obs[0] = self.position;
         let terminated = self.position >= Self::END;
-        Ok(Step { reward: f64::from(u8::from(terminated)), terminated })
+        Ok(Step::new(f64::from(u8::from(terminated)), terminated))
     }
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
         state.insert_f32("position", &[1], &[self.position]);
-        state
+        Ok(state)
     }
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {
         state.copy_f32("position", std::slice::from_mut(&mut self.position))

@@ -170,19 +170,15 @@ impl Environment {
         args: &toml::Table,
         wrappers: &WrapperConfig,
     ) -> Result<Box<dyn VecEnv>, EnvError> {
-        match (&self.source, wrappers.max_episode_steps) {
-            (Source::Library(entry), _) => entry.make_wrapped(n_envs, args, wrappers),
-            (Source::One(make), None) => {
+        let envs = match &self.source {
+            Source::Library(entry) => entry.make_vec(n_envs, args)?,
+            Source::One(make) => {
                 let envs = (0..n_envs).map(|_| make(args)).collect::<Result<_, _>>()?;
-                wrappers.wrap(Box::new(SyncVecEnv::new(envs)?))
+                Box::new(SyncVecEnv::new(envs)?)
             }
-            (Source::Many(make), None) => wrappers.wrap(make(n_envs, args)?),
-            (_, Some(_)) => {
-                let reason = "`max_episode_steps` is for the library's environments; give yours \
-                              the limit in its spec";
-                Err(EnvError::Args { id: self.id.clone().into(), reason: reason.to_owned() })
-            }
-        }
+            Source::Many(make) => make(n_envs, args)?,
+        };
+        wrappers.wrap(envs)
     }
 }
 

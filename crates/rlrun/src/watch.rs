@@ -1,9 +1,8 @@
-//! Episodes to look at: one environment, what acts in it, and what draws it.
+//! Episodes to look at: one environment and what acts in it.
 
 use rlrun_agents::Agent;
 use rlrun_core::{NumpyRng, Purpose, Rng, rng_stream};
-use rlrun_env::{Actions, EpisodeStats, VecEnv};
-use rlrun_envs::render::{Canvas, Scene, task_state};
+use rlrun_env::{Actions, Canvas, EpisodeStats, VecEnv};
 use rlrun_tensor::{Tensor, inference_mode};
 use rlrun_train::evaluation_seed;
 
@@ -13,11 +12,8 @@ use crate::{ConfigError, Trained};
 /// One environment that is drawn before each of its steps.
 pub struct Watch {
     envs: Box<dyn VecEnv>,
-    scene: Box<dyn Scene>,
     actor: Actor,
     actions: Actions,
-    /// Whether `actions` led to what is to be drawn.
-    acted: bool,
 }
 
 /// Who chooses the actions.
@@ -30,56 +26,40 @@ enum Actor {
 
 impl Watch {
     /// A trained agent, loaded for one episode, on the seeds that [`Trained::evaluate`] uses for
-    /// `seed`. `scene` draws its environment.
+    /// `seed`.
     ///
     /// # Errors
     /// [`ConfigError::OneEnvironment`] if it was loaded for more.
-    pub fn trained(
-        trained: Trained,
-        scene: Box<dyn Scene>,
-        seed: u64,
-        stochastic: bool,
-    ) -> Result<Watch, ConfigError> {
+    pub fn trained(trained: Trained, seed: u64, stochastic: bool) -> Result<Watch, ConfigError> {
         let rng = stochastic.then(|| Box::new(rng_stream(seed, Purpose::EvalActions, 0)));
         let actor = Actor::Trained(trained.agent, rng);
-        Watch::new(trained.envs, scene, actor, evaluation_seed(seed, FINAL_EVALUATION))
+        Watch::new(trained.envs, actor, evaluation_seed(seed, FINAL_EVALUATION))
     }
 
-    /// Random actions in the only environment of `envs`, which `scene` draws.
+    /// Random actions in the only environment of `envs`.
     ///
     /// # Errors
     /// [`ConfigError::OneEnvironment`] if there are more.
-    pub fn random(
-        envs: Box<dyn VecEnv>,
-        scene: Box<dyn Scene>,
-        seed: u64,
-    ) -> Result<Watch, ConfigError> {
-        Watch::new(envs, scene, Actor::Random(NumpyRng::new(seed)), seed)
+    pub fn random(envs: Box<dyn VecEnv>, seed: u64) -> Result<Watch, ConfigError> {
+        Watch::new(envs, Actor::Random(NumpyRng::new(seed)), seed)
     }
 
-    fn new(
-        mut envs: Box<dyn VecEnv>,
-        scene: Box<dyn Scene>,
-        actor: Actor,
-        seed: u64,
-    ) -> Result<Watch, ConfigError> {
+    fn new(mut envs: Box<dyn VecEnv>, actor: Actor, seed: u64) -> Result<Watch, ConfigError> {
         if envs.num_envs() != 1 {
             return Err(ConfigError::OneEnvironment { found: envs.num_envs() });
         }
-        envs.reset(seed);
+        envs.reset(seed)?;
         let actions = Actions::zeros(&envs.spec().action_space, 1);
-        Ok(Watch { envs, scene, actor, actions, acted: false })
+        Ok(Watch { envs, actor, actions })
     }
 
     /// The environment as it is now.
     ///
     /// # Errors
-    /// [`ConfigError::Undrawable`] if it saves no numbers that a scene can be drawn from.
+    /// [`ConfigError::Undrawable`] if it draws none.
     pub fn draw(&self) -> Result<Canvas, ConfigError> {
-        let state = self.envs.state();
-        let numbers = task_state(&state, 0)
-            .ok_or_else(|| ConfigError::Undrawable { id: self.envs.spec().id.clone() })?;
-        Ok(self.scene.draw(numbers, self.acted.then(|| self.actions.row(0))))
+        let undrawable = || ConfigError::Undrawable { id: self.envs.spec().id.clone() };
+        self.envs.render(0).ok_or_else(undrawable)
     }
 
     /// Takes one step; the episode if it ended, when the next one has begun.
@@ -94,8 +74,6 @@ impl Watch {
                 agent.policy().act(&obs, rng.as_deref_mut(), &mut self.actions);
             }),
         }
-        let ended = self.envs.step(&self.actions)?.finished.first().copied();
-        self.acted = ended.is_none();
-        Ok(ended)
+        Ok(self.envs.step(&self.actions)?.finished.first().copied())
     }
 }

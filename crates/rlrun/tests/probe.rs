@@ -52,16 +52,12 @@ struct Probe {
 impl Probe {
     fn new(rung: Rung, action_space: Space) -> Probe {
         let dim = if rung == Rung::OutOfStep { 2 } else { 1 };
-        let spec = EnvSpec {
-            id: format!("{rung:?}-v0"),
-            observation_space: Space::Box(BoxSpace { low: vec![-3.0; dim], high: vec![3.0; dim] }),
-            action_space,
-            max_episode_steps: match rung {
-                Rung::TimeLimit => Some(3),
-                Rung::LastObservation => Some(1),
-                _ => None,
-            },
-            reward_threshold: None,
+        let observations = Space::Box(BoxSpace::symmetric(&vec![3.0; dim]));
+        let mut spec = EnvSpec::new(format!("{rung:?}-v0"), observations, action_space);
+        spec.max_episode_steps = match rung {
+            Rung::TimeLimit => Some(3),
+            Rung::LastObservation => Some(1),
+            _ => None,
         };
         Probe { rung, spec, lane: 0, episode: 0, time: 0 }
     }
@@ -92,13 +88,14 @@ impl Env for Probe {
         &self.spec
     }
 
-    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) {
+    fn reset(&mut self, seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
         if let Some(seed) = seed {
             (self.lane, self.episode) = (seed % 2, seed % 2);
         }
         self.episode += 1;
         self.time = 0;
         self.observe(obs);
+        Ok(())
     }
 
     fn step(&mut self, action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
@@ -123,11 +120,11 @@ impl Env for Probe {
             Rung::OutOfStep => (if time == 3 { -1.0 } else { 0.0 }, time == 3),
         };
         self.observe(obs);
-        Ok(Step { reward: f64::from(reward), terminated })
+        Ok(Step::new(f64::from(reward), terminated))
     }
 
-    fn state(&self) -> State {
-        State::new()
+    fn state(&self) -> Result<State, EnvError> {
+        Ok(State::new())
     }
 
     fn load_state(&mut self, _state: &State) -> Result<(), StateError> {
@@ -167,7 +164,7 @@ fn settings(algorithm: &str) -> &'static str {
 fn make_probes(n_envs: usize, args: &toml::Table) -> Result<Box<dyn VecEnv>, EnvError> {
     let rung = args["rung"].clone().try_into().unwrap();
     let action_space = match args["continuous"].as_bool() {
-        Some(true) => Space::Box(BoxSpace { low: vec![-1.0], high: vec![1.0] }),
+        Some(true) => Space::Box(BoxSpace::symmetric(&[1.0])),
         _ => Space::Discrete(2),
     };
     Ok(Box::new(SyncVecEnv::new(vec![Probe::new(rung, action_space); n_envs])?))

@@ -299,7 +299,7 @@ impl Task for Acrobot {
     fn step(&self, state: &mut [f64; 4], action: Action<'_>) -> Step {
         *state = self.advance(*state, choice(action) as f64 - 1.0);
         let terminated = -state[0].cos() - (state[1] + state[0]).cos() > 1.0;
-        Step { reward: if terminated { 0.0 } else { -1.0 }, terminated }
+        Step::new(if terminated { 0.0 } else { -1.0 }, terminated)
     }
 
     fn observe(&self, state: &[f64; 4], obs: &mut [f32]) {

@@ -3,10 +3,11 @@
 
 use pulp::Arch;
 use rlrun_core::{NumpyRng, State, StateError};
-use rlrun_env::{Actions, EnvError, EnvSpec, Episodes, StepBatch, VecEnv};
+use rlrun_env::{Actions, Canvas, EnvError, EnvSpec, Episodes, StepBatch, VecEnv};
 
 use super::lanes::{LANES, Lanes};
 use super::{ClassicEnv, Task};
+use crate::render::Scene;
 
 /// Longest observation of the tasks.
 const MAX_OBS: usize = 6;
@@ -35,7 +36,7 @@ pub struct BatchedVecEnv<T: Task> {
     batch: StepBatch,
 }
 
-impl<T: Task> BatchedVecEnv<T> {
+impl<T: Task + Scene> BatchedVecEnv<T> {
     /// `n_envs` copies of `env`.
     ///
     /// # Errors
@@ -51,14 +52,15 @@ impl<T: Task> BatchedVecEnv<T> {
             arch: Arch::new(),
             blocks: vec![T::Block::default(); n_envs.div_ceil(LANES)],
             rngs: vec![NumpyRng::new(0); n_envs],
-            episodes: Episodes::new(n_envs, spec.max_episode_steps),
+            episodes: Episodes::new(&spec, n_envs),
             obs: vec![0.0; n_envs * dim],
             batch: StepBatch::new(n_envs, dim),
             spec,
         })
     }
 
-    /// Starts an episode in one lane with its generator.
+    /// Starts an episode in one lane with its generator; the first observation is finite, as every
+    /// draw between finite bounds is.
     fn start(&mut self, lane: usize) {
         let state = self.task.reset(&mut self.rngs[lane]);
         let dim = self.spec.observation_space.dim();
@@ -69,13 +71,10 @@ impl<T: Task> BatchedVecEnv<T> {
         }
     }
 
-    /// The number of one lane from each column, lane after lane.
-    fn states(&self) -> Vec<f64> {
-        let row = |lane: usize| {
-            let columns = self.blocks[lane / LANES].as_ref();
-            columns.iter().map(move |column| column[lane % LANES])
-        };
-        (0..self.rngs.len()).flat_map(row).collect()
+    /// The number of one lane from each column.
+    fn state_of(&self, lane: usize) -> impl Iterator<Item = f64> {
+        let columns = self.blocks[lane / LANES].as_ref();
+        columns.iter().map(move |column| column[lane % LANES])
     }
 }
 
@@ -142,7 +141,7 @@ impl<T: Task> pulp::NullaryFnOnce for StepBlocks<'_, T> {
     }
 }
 
-impl<T: Task> VecEnv for BatchedVecEnv<T> {
+impl<T: Task + Scene> VecEnv for BatchedVecEnv<T> {
     fn spec(&self) -> &EnvSpec {
         &self.spec
     }
@@ -151,24 +150,33 @@ impl<T: Task> VecEnv for BatchedVecEnv<T> {
         self.rngs.len()
     }
 
-    fn reset(&mut self, seed: u64) {
+    fn set_max_episode_steps(&mut self, limit: u32) -> Result<(), EnvError> {
+        self.episodes.set_limit(limit, &mut self.spec)
+    }
+
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         for lane in 0..self.rngs.len() {
             self.rngs[lane] = NumpyRng::new(seed.wrapping_add(lane as u64));
             self.start(lane);
         }
-        self.episodes.start();
+        self.episodes.start(&self.obs)
     }
 
     fn obs(&self) -> &[f32] {
         &self.obs
     }
 
+    fn starts(&self) -> &[bool] {
+        self.episodes.starts()
+    }
+
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
-        self.episodes.check_started(&self.spec)?;
+        self.episodes.check_started()?;
         actions.check(&self.spec, self.rngs.len())?;
         let BatchedVecEnv { task, blocks, batch, .. } = self;
         self.arch.dispatch(StepBlocks { task, blocks, actions, batch });
-        self.episodes.record(&mut self.batch);
+        self.batch.truncated.fill(false);
+        self.episodes.record(&mut self.batch)?;
         self.obs.copy_from_slice(&self.batch.next_obs);
         for index in 0..self.batch.finished.len() {
             self.start(self.batch.finished[index].env);
@@ -176,15 +184,24 @@ impl<T: Task> VecEnv for BatchedVecEnv<T> {
         Ok(&self.batch)
     }
 
-    fn state(&self) -> State {
+    /// Without the last action.
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        let state: Vec<f64> = self.state_of(lane).collect();
+        Some(self.task.draw(&state, None))
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
         state.insert_child("episodes", self.episodes.state());
         state.insert_f32("obs", &[self.num_envs(), self.spec.observation_space.dim()], &self.obs);
-        state.insert_f64("states", self.states());
+        state.insert_f64(
+            "states",
+            (0..self.num_envs()).flat_map(|lane| self.state_of(lane)).collect::<Vec<_>>(),
+        );
         for (lane, rng) in self.rngs.iter().enumerate() {
             state.insert_child(&format!("rng.{lane}"), rng.state());
         }
-        state
+        Ok(state)
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {

@@ -177,7 +177,7 @@ impl Task for CartPole {
         let terminated = self.has_failed(next[0], next[2]);
         let reward = self.reward(terminated, ended == 1.0);
         *state = [next[0], next[1], next[2], next[3], ended.max(f64::from(u8::from(terminated)))];
-        Step { reward, terminated }
+        Step::new(reward, terminated)
     }
 
     fn observe(&self, state: &CartPoleState, obs: &mut [f32]) {

@@ -109,7 +109,7 @@ impl Task for MountainCar {
         let MountainCarArgs { min_position, max_position, max_speed, .. } = self.args;
         let low = vec![min_position as f32, -max_speed as f32];
         let high = vec![max_position as f32, max_speed as f32];
-        (Space::Box(BoxSpace { low, high }), Space::Discrete(3))
+        (Space::Box(BoxSpace::new(low, high)), Space::Discrete(3))
     }
 
     fn reset(&self, rng: &mut NumpyRng) -> [f64; 2] {
@@ -119,7 +119,7 @@ impl Task for MountainCar {
     fn step(&self, state: &mut [f64; 2], action: Action<'_>) -> Step {
         let push = choice(action) as f64 - 1.0;
         *state = self.advance(*state, push, (3.0 * state[0]).cos());
-        Step { reward: -1.0, terminated: self.has_arrived(*state) }
+        Step::new(-1.0, self.has_arrived(*state))
     }
 
     fn observe(&self, state: &[f64; 2], obs: &mut [f32]) {

@@ -140,7 +140,7 @@ impl Task for MountainCarContinuous {
         let MountainCarContinuousArgs { min_position, max_position, max_speed, .. } = self.args;
         let low = vec![min_position as f32, -max_speed as f32];
         let high = vec![max_position as f32, max_speed as f32];
-        (Space::Box(BoxSpace { low, high }), Space::Box(BoxSpace::symmetric(&[1.0])))
+        (Space::Box(BoxSpace::new(low, high)), Space::Box(BoxSpace::symmetric(&[1.0])))
     }
 
     fn reset(&self, rng: &mut NumpyRng) -> [f64; 3] {
@@ -154,7 +154,7 @@ impl Task for MountainCarContinuous {
         let next = self.advance([position, velocity], single, action, cos);
         let terminated = self.has_arrived(next, single);
         *state = [stored(next[0], true), stored(next[1], true), 1.0];
-        Step { reward: MountainCarContinuous::reward(action, terminated), terminated }
+        Step::new(MountainCarContinuous::reward(action, terminated), terminated)
     }
 
     fn observe(&self, state: &[f64; 3], obs: &mut [f32]) {

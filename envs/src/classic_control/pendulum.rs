@@ -183,7 +183,7 @@ impl Task for Pendulum {
         let [angle, velocity] = *state;
         *state = self.advance(*state, torque, angle.sin());
         let squares = (square(normalized(angle)), square(velocity), square_f32(torque));
-        Step { reward: Pendulum::reward(squares.0, squares.1, squares.2), terminated: false }
+        Step::new(Pendulum::reward(squares.0, squares.1, squares.2), false)
     }
 
     fn observe(&self, state: &[f64; 2], obs: &mut [f32]) {

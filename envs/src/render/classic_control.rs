@@ -4,7 +4,6 @@ use std::f64::consts::PI;
 
 use rlrun_env::Action;
 
-use super::canvas::{placed, rectangle};
 use super::{Canvas, Color, Scene};
 use crate::classic_control::{
     Acrobot, CartPole, MountainCar, MountainCarContinuous, Pendulum, Task,
@@ -141,6 +140,17 @@ fn turning_arrow(canvas: &mut Canvas, [x, y]: [f64; 2], scale: f64, torque: f64)
         &[at(tip, radius), at(base, radius + head / 2.0), at(base, radius - head / 2.0)],
         BLACK,
     );
+}
+
+/// Corners turned by `angle` around the origin (counter-clockwise), then moved to `to`.
+fn placed<const N: usize>(corners: [[f64; 2]; N], angle: f64, to: [f64; 2]) -> [[f64; 2]; N] {
+    let (sin, cos) = angle.sin_cos();
+    corners.map(|[x, y]| [to[0] + x * cos - y * sin, to[1] + x * sin + y * cos])
+}
+
+/// The corners of a rectangle from its bounds.
+fn rectangle(left: f64, right: f64, bottom: f64, top: f64) -> [[f64; 2]; 4] {
+    [[left, bottom], [left, top], [right, top], [right, bottom]]
 }
 
 #[cfg(test)]

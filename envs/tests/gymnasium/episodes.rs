@@ -82,15 +82,15 @@ pub(crate) fn replay(text: &str) -> Result<(), String> {
 /// States, observations, rewards and ends of a single environment under its time limit.
 fn replay_single(row: &Row<'_>, sequence: &SeedSequence) -> Result<(), String> {
     let mut env = rlrun_envs::make(&row.env, &row.kwargs).map_err(|error| error.to_string())?;
-    let mut start = env.state();
+    let mut start = env.state().map_err(|error| error.to_string())?;
     start.insert_child("rng", NumpyRng::from_sequence(sequence).state());
     env.load_state(&start).map_err(|error| error.to_string())?;
     let space = env.spec().action_space.clone();
     let mut batch = StepBatch::new(1, env.spec().observation_space.dim());
-    let mut limit = Episodes::new(1, env.spec().max_episode_steps);
-    limit.start();
+    let mut limit = Episodes::new(env.spec(), 1);
+    limit.start(&batch.next_obs).map_err(|error| error.to_string())?;
     for (number, episode) in row.episodes.iter().enumerate() {
-        env.reset(None, &mut batch.next_obs);
+        env.reset(None, &mut batch.next_obs).map_err(|error| error.to_string())?;
         equal("reset_state", task_state(&env, episode.reset_state.len()), &episode.reset_state)
             .and_then(|()| equal("reset_obs", batch.next_obs.clone(), &episode.reset_obs))
             .map_err(|reason| format!("episode {number}: {reason}"))?;
@@ -99,7 +99,8 @@ fn replay_single(row: &Row<'_>, sequence: &SeedSequence) -> Result<(), String> {
             let step = env.step(actions.row(0), &mut batch.next_obs);
             let step = step.map_err(|error| error.to_string())?;
             (batch.rewards[0], batch.terminated[0]) = (step.reward, step.terminated);
-            limit.record(&mut batch);
+            batch.truncated[0] = step.truncated;
+            limit.record(&mut batch).map_err(|error| error.to_string())?;
             equal("state", task_state(&env, episode.state[t].len()), &episode.state[t])
                 .and_then(|()| compare_step(&batch, episode, t))
                 .map_err(|reason| format!("episode {number}, step {t}: {reason}"))?;
@@ -117,7 +118,7 @@ fn replay_vector(row: &Row<'_>, seed: u64) -> Result<(), String> {
     let mut envs = envs.map_err(|error| error.to_string())?;
     let space = envs.spec().action_space.clone();
     let dim = envs.spec().observation_space.dim();
-    envs.reset(seed);
+    envs.reset(seed).map_err(|error| error.to_string())?;
     for (number, episode) in row.episodes.iter().enumerate() {
         equal("reset_obs", envs.obs()[..dim].to_vec(), &episode.reset_obs)
             .map_err(|reason| format!("episode {number}: {reason}"))?;
@@ -148,8 +149,8 @@ fn draw_actions(row: &Row<'_>) -> Result<(), String> {
     let spec = rlrun_envs::spec(&row.env).map_err(|error| error.to_string())?;
     let mut spaces = vec![spec.action_space.clone()];
     if let Space::Box(space) = &spec.action_space {
-        let wider = |bounds: &[f32]| bounds.iter().map(|bound| bound * 1.5).collect();
-        spaces.push(Space::Box(BoxSpace { low: wider(&space.low), high: wider(&space.high) }));
+        let wider = |bounds: &[f32]| bounds.iter().map(|bound| bound * 1.5).collect::<Vec<_>>();
+        spaces.push(Space::Box(BoxSpace::new(wider(&space.low), wider(&space.high))));
     }
     let recorded: Vec<&Number> = row.episodes.iter().flat_map(|e| &e.actions).collect();
     let drawn = spaces.iter().any(|space| {
@@ -164,7 +165,7 @@ fn draw_actions(row: &Row<'_>) -> Result<(), String> {
 
 /// The task's first `count` numbers; some tasks keep flags behind them.
 fn task_state(env: &dyn Env, count: usize) -> Vec<f64> {
-    let state = env.state();
+    let state = env.state().unwrap_or_default();
     state.f64("state").map(|numbers| numbers[..count].to_vec()).unwrap_or_default()
 }
 

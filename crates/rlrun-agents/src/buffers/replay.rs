@@ -213,25 +213,18 @@ mod tests {
     use rlrun_env::{BoxSpace, Space, StepBatch};
 
     fn spec() -> EnvSpec {
-        EnvSpec {
-            id: "Test-v0".to_owned(),
-            observation_space: Space::Box(BoxSpace { low: vec![-9.0], high: vec![9.0] }),
-            action_space: Space::Discrete(100),
-            max_episode_steps: None,
-            reward_threshold: None,
-        }
+        let observations = Space::Box(BoxSpace::symmetric(&[9.0]));
+        EnvSpec::new("Test-v0", observations, Space::Discrete(100))
     }
 
     /// Observation, action and reward of step `t` are `t` in environment 0 and `100 + t` in 1.
     fn push(buffer: &mut ReplayBuffer, t: usize, terminated: bool, truncated: bool) {
         let (zero, one) = (t as f32, 100.0 + t as f32);
-        let step = StepBatch {
-            next_obs: vec![zero + 0.5, one + 0.5],
-            rewards: vec![f64::from(zero), f64::from(one)],
-            terminated: vec![terminated, false],
-            truncated: vec![truncated, false],
-            finished: Vec::new(),
-        };
+        let mut step = StepBatch::new(2, 1);
+        step.next_obs = vec![zero + 0.5, one + 0.5];
+        step.rewards = vec![f64::from(zero), f64::from(one)];
+        step.terminated = vec![terminated, false];
+        step.truncated = vec![truncated, false];
         let actions = Actions::Discrete(vec![t, t]);
         buffer.push(&Transition { obs: &[zero, one], actions: &actions, step: &step });
     }

@@ -208,17 +208,11 @@ mod tests {
     use rlrun_env::{BoxSpace, Space, StepBatch};
 
     fn box_2() -> BoxSpace {
-        BoxSpace { low: vec![-1.0; 2], high: vec![1.0; 2] }
+        BoxSpace::symmetric(&[1.0; 2])
     }
 
     fn spec(action_space: Space) -> EnvSpec {
-        EnvSpec {
-            id: "Test-v0".to_owned(),
-            observation_space: Space::Box(BoxSpace { low: vec![-9.0], high: vec![9.0] }),
-            action_space,
-            max_episode_steps: None,
-            reward_threshold: None,
-        }
+        EnvSpec::new("Test-v0", Space::Box(BoxSpace::symmetric(&[9.0])), action_space)
     }
 
     /// Two environments, three steps: environment 0 is terminated in the first step, environment 1
@@ -232,13 +226,11 @@ mod tests {
         ];
         for (t, (obs, next_obs, terminated, truncated)) in steps.into_iter().enumerate() {
             assert!(!buffer.is_full());
-            let step = StepBatch {
-                next_obs: next_obs.to_vec(),
-                rewards: vec![t as f64, 1.5],
-                terminated: terminated.to_vec(),
-                truncated: truncated.to_vec(),
-                finished: Vec::new(),
-            };
+            let mut step = StepBatch::new(2, 1);
+            step.next_obs = next_obs.to_vec();
+            step.rewards = vec![t as f64, 1.5];
+            step.terminated = terminated.to_vec();
+            step.truncated = truncated.to_vec();
             let actions = Actions::Discrete(vec![t, 3]);
             buffer.push(&Transition { obs: &obs, actions: &actions, step: &step });
         }
@@ -271,13 +263,11 @@ mod tests {
     #[test]
     fn a_half_full_buffer_is_saved_and_continued() {
         let mut buffer = RolloutBuffer::new(2, 1, &spec(Space::Box(box_2())));
-        let step = StepBatch {
-            next_obs: vec![2.0],
-            rewards: vec![0.25],
-            terminated: vec![false],
-            truncated: vec![true],
-            finished: Vec::new(),
-        };
+        let mut step = StepBatch::new(1, 1);
+        step.next_obs = vec![2.0];
+        step.rewards = vec![0.25];
+        step.terminated = vec![false];
+        step.truncated = vec![true];
         let actions = Actions::Continuous { values: vec![0.5, -0.5], dim: 2 };
         buffer.push(&Transition { obs: &[1.0], actions: &actions, step: &step });
         let mut restored = RolloutBuffer::new(2, 1, &spec(Space::Box(box_2())));

@@ -69,15 +69,13 @@ fn watch(args: &Args, tables: Tables<'_>) -> Result<Watch> {
     if let Some(id) = &args.env {
         let entry = entry(id).map_err(ConfigError::from)?;
         let envs = entry.make_vec(1, &none).map_err(ConfigError::from)?;
-        let scene = entry.scene(&none).map_err(ConfigError::from)?;
-        return Ok(Watch::random(envs, scene, args.seed.unwrap_or(0))?);
+        return Ok(Watch::random(envs, args.seed.unwrap_or(0))?);
     }
     let dir = args.checkpoint.as_deref().unwrap_or(Path::new("."));
     let trained =
         tables.load(dir, 1).with_context(|| format!("cannot watch `{}`", dir.display()))?;
-    let scene = entry(&trained.env.id).and_then(|entry| entry.scene(&trained.env.args));
     let seed = args.seed.unwrap_or(trained.seed);
-    Ok(Watch::trained(trained, scene.map_err(ConfigError::from)?, seed, args.stochastic)?)
+    Ok(Watch::trained(trained, seed, args.stochastic)?)
 }
 
 /// Where pictures go: to the terminal, or into memory for the files asked for.

@@ -3,7 +3,7 @@
 use rlrun_core::{State, StateError};
 
 use super::wrapper_error;
-use crate::{Actions, BoxSpace, EnvError, EnvSpec, Space, StepBatch, VecEnv};
+use crate::{Actions, BoxSpace, Canvas, EnvError, EnvSpec, Space, StepBatch, VecEnv};
 
 /// The last observations of every environment, oldest first. An episode begins as if its first
 /// observation had always been there.
@@ -91,10 +91,11 @@ impl Remembering {
         self.history.show(self.shown, &mut self.obs);
     }
 
-    fn reset(&mut self, seed: u64) {
-        self.envs.reset(seed);
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        self.envs.reset(seed)?;
         self.history.begin_all(self.envs.obs());
         self.show();
+        Ok(())
     }
 
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
@@ -104,12 +105,12 @@ impl Remembering {
         Ok(&self.batch)
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
-        state.insert_child("inner", self.envs.state());
+        state.insert_child("inner", self.envs.state()?);
         let shape = [self.envs.num_envs(), self.history.row];
         state.insert_f32("frames", &shape, &self.history.frames);
-        state
+        Ok(state)
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {
@@ -137,8 +138,10 @@ impl FrameStack {
         }
         let mut spec = envs.spec().clone();
         spec.observation_space = match spec.observation_space {
-            Space::Box(BoxSpace { low, high }) => {
-                Space::Box(BoxSpace { low: low.repeat(frames), high: high.repeat(frames) })
+            Space::Box(BoxSpace { low, high, mut shape }) => {
+                shape[0] *= frames;
+                let stacked = BoxSpace::new(low.repeat(frames), high.repeat(frames));
+                Space::Box(stacked.with_shape(&shape))
             }
             Space::Discrete(n) => Space::MultiDiscrete(vec![n; frames]),
             Space::MultiDiscrete(n) => Space::MultiDiscrete(n.repeat(frames)),
@@ -169,19 +172,31 @@ impl VecEnv for FrameStack {
         self.inner.envs.num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
-        self.inner.reset(seed);
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        self.inner.reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         &self.inner.obs
     }
 
+    fn starts(&self) -> &[bool] {
+        self.inner.envs.starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        self.inner.envs.masks()
+    }
+
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         self.inner.step(actions)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        self.inner.envs.render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         self.inner.state()
     }
 
@@ -199,19 +214,31 @@ impl VecEnv for ObservationDelay {
         self.inner.envs.num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
-        self.inner.reset(seed);
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        self.inner.reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         &self.inner.obs
     }
 
+    fn starts(&self) -> &[bool] {
+        self.inner.envs.starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        self.inner.envs.masks()
+    }
+
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         self.inner.step(actions)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        self.inner.envs.render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         self.inner.state()
     }
 

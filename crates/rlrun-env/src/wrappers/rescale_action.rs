@@ -3,7 +3,7 @@
 use rlrun_core::{State, StateError};
 
 use super::wrapper_error;
-use crate::{Actions, BoxSpace, EnvError, EnvSpec, Space, StepBatch, VecEnv};
+use crate::{Actions, BoxSpace, Canvas, EnvError, EnvSpec, Space, StepBatch, VecEnv};
 
 /// Takes actions in ±1 and brings them to the bounds of the environment's box.
 pub struct RescaleAction {
@@ -47,12 +47,20 @@ impl VecEnv for RescaleAction {
         self.envs.num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
-        self.envs.reset(seed);
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        self.envs.reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         self.envs.obs()
+    }
+
+    fn starts(&self) -> &[bool] {
+        self.envs.starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        self.envs.masks()
     }
 
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
@@ -60,7 +68,7 @@ impl VecEnv for RescaleAction {
         if let (Actions::Continuous { values, .. }, Actions::Continuous { values: rescaled, dim }) =
             (actions, &mut self.rescaled)
         {
-            let BoxSpace { low, high } = &self.bounds;
+            let BoxSpace { low, high, .. } = &self.bounds;
             rescaled.clear();
             rescaled.extend(values.iter().enumerate().map(|(index, value)| {
                 let (low, high) = (low[index % *dim], high[index % *dim]);
@@ -70,7 +78,11 @@ impl VecEnv for RescaleAction {
         self.envs.step(&self.rescaled)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        self.envs.render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         self.envs.state()
     }
 

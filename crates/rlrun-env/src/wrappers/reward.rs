@@ -3,7 +3,7 @@
 use rlrun_core::{State, StateError};
 
 use super::wrapper_error;
-use crate::{Actions, EnvError, EnvSpec, StepBatch, VecEnv};
+use crate::{Actions, Canvas, EnvError, EnvSpec, StepBatch, VecEnv};
 
 /// Multiplies rewards by a factor, then clips them. Episode statistics stay the environment's own,
 /// so that scores remain comparable.
@@ -46,12 +46,20 @@ impl VecEnv for TransformReward {
         self.envs.num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
-        self.envs.reset(seed);
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
+        self.envs.reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         self.envs.obs()
+    }
+
+    fn starts(&self) -> &[bool] {
+        self.envs.starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        self.envs.masks()
     }
 
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
@@ -62,7 +70,11 @@ impl VecEnv for TransformReward {
         Ok(&self.batch)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        self.envs.render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         self.envs.state()
     }
 

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rlrun_core::{Purpose, Rng, State, StateError, rng_stream};
 
 use super::wrapper_error;
-use crate::{Actions, EnvError, EnvSpec, StepBatch, VecEnv};
+use crate::{Actions, Canvas, EnvError, EnvSpec, StepBatch, VecEnv};
 
 /// Repeats the previous action of an episode with a probability (Machado et al. 2018, §5). Every
 /// environment has a random stream of its own, named by the seed of `reset` and its index.
@@ -52,14 +52,22 @@ impl VecEnv for StickyActions {
         self.envs.num_envs()
     }
 
-    fn reset(&mut self, seed: u64) {
+    fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.streams = streams(seed, self.streams.len());
         self.moving.fill(false);
-        self.envs.reset(seed);
+        self.envs.reset(seed)
     }
 
     fn obs(&self) -> &[f32] {
         self.envs.obs()
+    }
+
+    fn starts(&self) -> &[bool] {
+        self.envs.starts()
+    }
+
+    fn masks(&self) -> &[bool] {
+        self.envs.masks()
     }
 
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
@@ -79,15 +87,19 @@ impl VecEnv for StickyActions {
         Ok(batch)
     }
 
-    fn state(&self) -> State {
+    fn render(&self, lane: usize) -> Option<Canvas> {
+        self.envs.render(lane)
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
         let mut state = State::new();
-        state.insert_child("inner", self.envs.state());
+        state.insert_child("inner", self.envs.state()?);
         state.insert_bools("moving", &self.moving);
         state.insert_child("previous", self.previous.state());
         for (lane, stream) in self.streams.iter().enumerate() {
             state.insert_child(&format!("stream.{lane}"), stream.state());
         }
-        state
+        Ok(state)
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {

@@ -108,24 +108,14 @@ impl Canvas {
     }
 }
 
-/// Corners turned by `angle` around the origin (counter-clockwise), then moved to `to`.
-pub(super) fn placed<const N: usize>(
-    corners: [[f64; 2]; N],
-    angle: f64,
-    to: [f64; 2],
-) -> [[f64; 2]; N] {
-    let (sin, cos) = angle.sin_cos();
-    corners.map(|[x, y]| [to[0] + x * cos - y * sin, to[1] + x * sin + y * cos])
-}
-
-/// The corners of a rectangle from its bounds.
-pub(super) fn rectangle(left: f64, right: f64, bottom: f64, top: f64) -> [[f64; 2]; 4] {
-    [[left, bottom], [left, top], [right, top], [right, bottom]]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The corners of a rectangle at the origin.
+    fn rectangle(right: f64, top: f64) -> [[f64; 2]; 4] {
+        [[0.0, 0.0], [0.0, top], [right, top], [right, 0.0]]
+    }
 
     fn at(canvas: &Canvas, x: usize, y_from_top: usize) -> &[u8] {
         let start = (y_from_top * canvas.width + x) * 3;
@@ -135,7 +125,7 @@ mod tests {
     #[test]
     fn a_rectangle_covers_its_pixels_and_half_of_those_at_its_edge() {
         let mut canvas = Canvas::new(4, 4);
-        canvas.polygon(&rectangle(0.0, 2.5, 0.0, 1.0), [0, 0, 0]);
+        canvas.polygon(&rectangle(2.5, 1.0), [0, 0, 0]);
         assert_eq!(at(&canvas, 0, 3), [0, 0, 0]);
         assert_eq!(at(&canvas, 2, 3), [128, 128, 128]);
         assert_eq!(at(&canvas, 3, 3), [255, 255, 255]);
@@ -154,7 +144,7 @@ mod tests {
     #[test]
     fn shrinking_takes_means() {
         let mut canvas = Canvas::new(4, 2);
-        canvas.polygon(&rectangle(0.0, 1.0, 0.0, 2.0), [55, 55, 55]);
+        canvas.polygon(&rectangle(1.0, 2.0), [55, 55, 55]);
         let small = canvas.shrunk(2, 1);
         assert_eq!(small.pixels, [155, 155, 155, 255, 255, 255]);
     }
