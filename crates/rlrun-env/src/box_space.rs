@@ -41,6 +41,58 @@ impl BoxSpace {
                 .all(|(value, (low, high))| low <= value && value <= high)
     }
 
+    /// Whether all bounds are finite.
+    pub fn is_bounded(&self) -> bool {
+        self.low.iter().chain(&self.high).all(|bound| bound.is_finite())
+    }
+
+    /// Brings rows in ±1 to the bounds (SB3's `unscale_action`): ±1 become exactly the bounds, what
+    /// lies beyond ±1 too. The bounds must be finite.
+    ///
+    /// # Panics
+    /// If `rows` are not whole rows.
+    pub fn unscale(&self, rows: &mut [f32]) {
+        self.map(rows, |x, low, high| {
+            let share = (x.clamp(-1.0, 1.0) + 1.0) / 2.0;
+            // Exact at both ends, and in f64 without overflow; `low + (high - low) * share` is neither.
+            (low * (1.0 - share) + high * share).clamp(low, high)
+        });
+    }
+
+    /// Brings rows between the bounds to ±1 (SB3's `scale_action`); a component whose bounds are
+    /// equal becomes 0. The bounds must be finite.
+    ///
+    /// # Panics
+    /// If `rows` are not whole rows.
+    pub fn scale(&self, rows: &mut [f32]) {
+        self.map(
+            rows,
+            |x, low, high| {
+                if low == high { 0.0 } else { 2.0 * ((x - low) / (high - low)) - 1.0 }
+            },
+        );
+    }
+
+    /// Replaces each number by `f(number, low, high)`.
+    fn map(&self, rows: &mut [f32], f: impl Fn(f64, f64, f64) -> f64) {
+        assert!(rows.len().is_multiple_of(self.low.len()), "{} numbers in rows", rows.len());
+        for row in rows.chunks_exact_mut(self.low.len()) {
+            for (value, (&low, &high)) in row.iter_mut().zip(self.low.iter().zip(&self.high)) {
+                *value = f((*value).into(), low.into(), high.into()) as f32;
+            }
+        }
+    }
+
+    /// The first component that does not lie between its bounds: what was expected and what is there.
+    pub(crate) fn misfit(&self, row: &[f32]) -> Option<(String, String)> {
+        let bounds = self.low.iter().zip(&self.high);
+        row.iter().zip(bounds).enumerate().find_map(|(component, (value, (low, high)))| {
+            let outside = !(low <= value && value <= high);
+            let expected = || format!("component {component} between {low} and {high}");
+            outside.then(|| (expected(), value.to_string()))
+        })
+    }
+
     /// Whether the box has components, and every component numbers between its bounds.
     ///
     /// # Errors
@@ -91,5 +143,63 @@ impl BoxSpace {
                 };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bounds of any sign and size, often close together.
+    fn random_bounds(rng: &mut NumpyRng) -> (f32, f32) {
+        let mut bound = || {
+            let exponent = rng.uniform(-40.0, 38.4);
+            ((rng.random() - 0.5) * 2.0 * 10_f64.powf(exponent)) as f32
+        };
+        let (a, b) = (bound(), bound());
+        if rng.random() < 0.3 {
+            let close = a + a.abs() * rng.random() as f32 * 1e-5;
+            return (a, close.clamp(a, f32::MAX));
+        }
+        (a.min(b), a.max(b))
+    }
+
+    #[test]
+    fn plus_and_minus_one_become_the_bounds_of_20_000_random_boxes_and_nothing_lies_beyond() {
+        let mut rng = NumpyRng::new(3);
+        for _ in 0..20_000 {
+            let (low, high) = random_bounds(&mut rng);
+            let space = BoxSpace::new([low; 4], [high; 4]);
+            let mut row = [-1.0, 1.0, rng.uniform(-1.0, 1.0) as f32, 1.0 - f32::EPSILON];
+            space.unscale(&mut row);
+            assert_eq!((row[0], row[1]), (low, high));
+            assert!(space.contains(&row), "{row:?} in {low:?} to {high:?}");
+            space.scale(&mut row);
+            let ends = if low == high { (0.0, 0.0) } else { (-1.0, 1.0) };
+            assert_eq!((row[0], row[1]), ends, "{low:?} to {high:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_box_does_not_overflow() {
+        let space = BoxSpace::symmetric(&[3e38]);
+        for (action, expected) in [(1.0, 3e38), (-1.0, -3e38), (0.5, 1.5e38), (1.5, 3e38)] {
+            let mut row = [action];
+            space.unscale(&mut row);
+            assert_eq!(row, [expected], "{action}");
+        }
+        let mut row = [f32::NEG_INFINITY];
+        space.unscale(&mut row);
+        assert_eq!(row, [-3e38]);
+    }
+
+    #[test]
+    fn scaling_goes_back_and_equal_bounds_become_zero() {
+        let space = BoxSpace::new([-2.0, 0.0, 5.0], [2.0, 10.0, 5.0]);
+        let mut rows = [1.0, 7.5, 5.0, -2.0, 10.0, 5.0];
+        space.scale(&mut rows);
+        assert_eq!(rows, [0.5, 0.5, 0.0, -1.0, 1.0, 0.0]);
+        space.unscale(&mut rows);
+        assert_eq!(rows, [1.0, 7.5, 5.0, -2.0, 10.0, 5.0]);
     }
 }

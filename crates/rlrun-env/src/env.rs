@@ -70,11 +70,11 @@ impl EnvSpec {
     /// [`EnvSpec::check`].
     pub fn shared<E: Env>(envs: &[E]) -> Result<EnvSpec, EnvError> {
         let spec = envs.first().ok_or(EnvError::NoEnvs)?.spec();
+        spec.check()?;
         if let Some(lane) = envs.iter().position(|env| env.spec() != spec) {
             let (expected, found) = (spec.id.clone(), envs[lane].spec().id.clone());
             return Err(EnvError::SpecsDiffer { lane, expected, found });
         }
-        spec.check()?;
         Ok(spec.clone())
     }
 

@@ -95,14 +95,17 @@ impl Episodes {
     /// counted then.
     pub fn record(&mut self, batch: &mut StepBatch) -> Result<(), EnvError> {
         self.check_obs(0, &batch.next_obs, 1)?;
-        self.check_rewards(&batch.rewards)?;
+        check_rewards(&self.id, &batch.rewards, |lane| self.elapsed[lane].saturating_add(1))?;
         batch.finished.clear();
         let counters = self.elapsed.iter_mut().zip(&mut self.returns).zip(&mut self.starts);
         let ends = batch.terminated.iter().zip(&mut batch.truncated);
-        let rows = counters.zip(ends.zip(&batch.rewards)).enumerate();
-        for (env, (((elapsed, total), start), ((&terminated, truncated), &reward))) in rows {
+        let numbers = batch.rewards.iter().zip(&mut batch.lengths);
+        for (env, (counters, (ends, numbers))) in counters.zip(ends.zip(numbers)).enumerate() {
+            let ((elapsed, total), start) = counters;
+            let ((&terminated, truncated), (&reward, length)) = (ends, numbers);
             *elapsed += 1;
             *total += reward;
+            *length = *elapsed;
             *truncated |= *elapsed >= self.limit;
             *start = terminated || *truncated;
             if *start {
@@ -130,23 +133,10 @@ impl Episodes {
             return Ok(());
         }
         let index = obs.iter().position(|value| !value.is_finite()).unwrap_or_default();
-        let what = format!("observation component {}", index % self.dim);
-        Err(self.non_finite(lane + index / self.dim, ahead, what, f64::from(obs[index])))
-    }
-
-    /// Refuses rewards that are not finite, as `f64` or as the `f32` that is learnt from.
-    fn check_rewards(&self, rewards: &[f64]) -> Result<(), EnvError> {
-        let fits = |reward: f64| (reward as f32).is_finite();
-        if rewards.iter().fold(true, |finite, &reward| finite & fits(reward)) {
-            return Ok(());
-        }
-        let lane = rewards.iter().position(|&reward| !fits(reward)).unwrap_or_default();
-        Err(self.non_finite(lane, 1, "reward".to_owned(), rewards[lane]))
-    }
-
-    fn non_finite(&self, lane: usize, ahead: u32, what: String, value: f64) -> EnvError {
+        let (lane, value) = (lane + index / self.dim, f64::from(obs[index]));
         let step = self.elapsed[lane].saturating_add(ahead);
-        EnvError::NonFinite { id: self.id.clone(), lane, step, what, value }
+        let what = format!("observation component {}", index % self.dim);
+        Err(EnvError::NonFinite { id: self.id.clone(), lane, step, what, value })
     }
 
     /// The counters.
@@ -177,6 +167,22 @@ impl Episodes {
         self.started = state.bools("started")? == [true];
         Ok(())
     }
+}
+
+/// Refuses rewards that are not finite, as `f64` or as the `f32` that is learnt from; `step` counts
+/// the steps of a lane's episode.
+pub(crate) fn check_rewards(
+    id: &str,
+    rewards: &[f64],
+    step: impl Fn(usize) -> u32,
+) -> Result<(), EnvError> {
+    let fits = |reward: f64| (reward as f32).is_finite();
+    if rewards.iter().fold(true, |finite, &reward| finite & fits(reward)) {
+        return Ok(());
+    }
+    let lane = rewards.iter().position(|&reward| !fits(reward)).unwrap_or_default();
+    let (id, what, value) = (id.to_owned(), "reward".to_owned(), rewards[lane]);
+    Err(EnvError::NonFinite { id, lane, step: step(lane), what, value })
 }
 
 #[cfg(test)]

@@ -103,16 +103,44 @@ impl Space {
     /// Whether a row that `reset` or `step` wrote is an element: right length, within the bounds,
     /// and whole numbers where the space is not a box.
     pub fn contains_row(&self, row: &[f32]) -> bool {
-        let choice = |value: f32, n: usize| {
-            value >= 0.0 && f64::from(value) < n as f64 && value.fract() == 0.0
+        row.len() == self.dim() && self.misfit(row).is_none()
+    }
+
+    /// The first component of a row that is no element of its own kind: what was expected and what
+    /// is there.
+    pub(crate) fn misfit(&self, row: &[f32]) -> Option<(String, String)> {
+        if let Space::Box(space) = self {
+            return space.misfit(row);
+        }
+        let mut components = row.iter().zip(self.choices()).enumerate();
+        components.find_map(|(component, (&value, n))| {
+            let fits = value >= 0.0 && f64::from(value) < n as f64 && value.fract() == 0.0;
+            let expected = || format!("component {component} one of 0 to {}", n - 1);
+            (!fits).then(|| (expected(), value.to_string()))
+        })
+    }
+
+    /// Draws an element that `mask` (of [`Space::mask_len`]) allows: in each component one of the
+    /// legal choices, as Gymnasium's `sample(mask)` draws it for [`Space::Discrete`]. An empty mask
+    /// allows everything.
+    pub fn sample_legal(&self, mask: &[bool], rng: &mut NumpyRng) -> Actions {
+        if mask.is_empty() {
+            return self.sample(1, rng);
+        }
+        let mut rest = mask;
+        let mut draw = |n: usize| {
+            let (choices, others) = rest.split_at(n);
+            rest = others;
+            let legal = choices.iter().filter(|legal| **legal).count();
+            let drawn = rng.integers(legal as u64) as usize;
+            let mut indices = (0..n).filter(|&choice| choices[choice]);
+            indices.nth(drawn).unwrap_or_default()
         };
-        row.len() == self.dim()
-            && match self {
-                Space::Discrete(n) => choice(row[0], *n),
-                Space::Box(space) => space.contains(row),
-                Space::MultiDiscrete(n) => row.iter().zip(n).all(|(&value, &n)| choice(value, n)),
-                Space::MultiBinary(_) => row.iter().all(|&value| choice(value, 2)),
-            }
+        let values: Vec<usize> = self.choices().map(&mut draw).collect();
+        match self {
+            Space::Discrete(_) => Actions::Discrete(values),
+            _ => Actions::MultiDiscrete { dim: values.len(), values },
+        }
     }
 
     /// Draws `rows` elements, one after another, each as Gymnasium's `sample()` draws it from a

@@ -2,7 +2,7 @@
 
 use rlrun_core::{State, StateError};
 
-use crate::{Actions, Canvas, EnvError, EnvSpec};
+use crate::{Action, Actions, Canvas, EnvError, EnvSpec};
 
 /// A finished episode.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub struct StepBatch {
     /// Whether the environment cut the episode off, or the time limit did. Both flags may be set;
     /// `terminated` then decides: nothing follows.
     pub truncated: Vec<bool>,
+    /// Steps of each environment's episode, this one included.
+    pub lengths: Vec<u32>,
     /// The episodes that finished in this step.
     pub finished: Vec<EpisodeStats>,
 }
@@ -43,6 +45,7 @@ impl StepBatch {
             rewards: vec![0.0; n_envs],
             terminated: vec![false; n_envs],
             truncated: vec![false; n_envs],
+            lengths: vec![0; n_envs],
             finished: Vec::with_capacity(n_envs),
         }
     }
@@ -54,6 +57,7 @@ impl StepBatch {
         self.rewards.clone_from(&other.rewards);
         self.terminated.clone_from(&other.terminated);
         self.truncated.clone_from(&other.truncated);
+        self.lengths.clone_from(&other.lengths);
         self.finished.clone_from(&other.finished);
     }
 }
@@ -100,7 +104,8 @@ pub trait VecEnv: Send {
     /// How many environments step together.
     fn num_envs(&self) -> usize;
 
-    /// Truncates episodes after `limit` steps, in place of the limit in the spec.
+    /// Truncates episodes after `limit` steps, in place of the limit in the spec. Wrappers do not
+    /// take it: it belongs to what they wrap.
     ///
     /// # Errors
     /// [`EnvError::Args`] if `limit` is 0, or if these environments take no other limit.
@@ -124,6 +129,13 @@ pub trait VecEnv: Send {
     /// Which choices are legal now, `[n_envs, mask_len]`; empty: all are.
     fn masks(&self) -> &[bool] {
         &[]
+    }
+
+    /// Whether the mask of environment `lane` allows `action`, which is in the action space.
+    fn allows(&self, lane: usize, action: Action<'_>) -> bool {
+        let (masks, space) = (self.masks(), &self.spec().action_space);
+        let width = space.mask_len();
+        masks.is_empty() || space.allows(&masks[lane * width..(lane + 1) * width], action)
     }
 
     /// Everything that an action is chosen by.

@@ -1,6 +1,27 @@
 //! Wrappers that belong to the environment: they change what it shows, takes or pays, and are
 //! switched on in the run file. What a policy must remember (normalisation) is not among them.
 
+/// The methods of [`VecEnv`] that a wrapper of `$envs` leaves as they are.
+macro_rules! pass_on {
+    ($($envs:ident).+) => {
+        fn num_envs(&self) -> usize {
+            self.$($envs).+.num_envs()
+        }
+
+        fn starts(&self) -> &[bool] {
+            self.$($envs).+.starts()
+        }
+
+        fn masks(&self) -> &[bool] {
+            self.$($envs).+.masks()
+        }
+
+        fn render(&self, lane: usize) -> Option<$crate::Canvas> {
+            self.$($envs).+.render(lane)
+        }
+    };
+}
+
 mod history;
 mod rescale_action;
 mod reward;
@@ -55,7 +76,7 @@ impl WrapperConfig {
             envs = Box::new(StickyActions::new(envs, probability)?);
         }
         if let Some(steps) = self.observation_delay {
-            envs = Box::new(ObservationDelay::new(envs, steps));
+            envs = Box::new(ObservationDelay::new(envs, steps)?);
         }
         if let Some(frames) = self.frame_stack {
             envs = Box::new(FrameStack::new(envs, frames)?);

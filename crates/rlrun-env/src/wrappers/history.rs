@@ -3,7 +3,7 @@
 use rlrun_core::{State, StateError};
 
 use super::wrapper_error;
-use crate::{Actions, BoxSpace, Canvas, EnvError, EnvSpec, Space, StepBatch, VecEnv};
+use crate::{Actions, BoxSpace, EnvError, EnvSpec, Space, StepBatch, VecEnv};
 
 /// The last observations of every environment, oldest first. An episode begins as if its first
 /// observation had always been there.
@@ -62,6 +62,24 @@ impl History {
             self.begin(finished.env, &obs[row]);
         }
     }
+}
+
+/// Most numbers that a history may hold: 4 GiB.
+const MAX_NUMBERS: usize = 1 << 30;
+
+/// Refuses a history of `frames` observations, asked for by `setting`, that is out of all bounds.
+fn check_size(envs: &dyn VecEnv, frames: Option<usize>, setting: String) -> Result<(), EnvError> {
+    let row = envs.spec().observation_space.dim().checked_mul(envs.num_envs());
+    let numbers = frames.and_then(|frames| frames.checked_mul(row?));
+    if numbers.is_some_and(|numbers| numbers <= MAX_NUMBERS) {
+        return Ok(());
+    }
+    let (n_envs, dim) = (envs.num_envs(), envs.spec().observation_space.dim());
+    let reason = format!(
+        "`{setting}` is too much: with {n_envs} environments of {dim} numbers it needs more than \
+         {MAX_NUMBERS} numbers; use less"
+    );
+    Err(wrapper_error(envs, reason))
 }
 
 /// Environments whose observations pass through a [`History`].
@@ -131,11 +149,12 @@ impl FrameStack {
     /// Shows `frames` observations of `envs` together.
     ///
     /// # Errors
-    /// [`EnvError::Args`] if `frames` is 0.
+    /// [`EnvError::Args`] if `frames` is 0 or out of all bounds.
     pub fn new(envs: Box<dyn VecEnv>, frames: usize) -> Result<FrameStack, EnvError> {
         if frames == 0 {
             return Err(wrapper_error(&envs, "`frame_stack = 0` shows nothing".to_owned()));
         }
+        check_size(&envs, Some(frames), format!("frame_stack = {frames}"))?;
         let mut spec = envs.spec().clone();
         spec.observation_space = match spec.observation_space {
             Space::Box(BoxSpace { low, high, mut shape }) => {
@@ -158,8 +177,12 @@ pub struct ObservationDelay {
 
 impl ObservationDelay {
     /// Shows the observations of `envs` `steps` steps late.
-    pub fn new(envs: Box<dyn VecEnv>, steps: usize) -> ObservationDelay {
-        ObservationDelay { inner: Remembering::new(envs, steps + 1, 1) }
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] if `steps` is out of all bounds.
+    pub fn new(envs: Box<dyn VecEnv>, steps: usize) -> Result<ObservationDelay, EnvError> {
+        check_size(&envs, steps.checked_add(1), format!("observation_delay = {steps}"))?;
+        Ok(ObservationDelay { inner: Remembering::new(envs, steps + 1, 1) })
     }
 }
 
@@ -168,9 +191,7 @@ impl VecEnv for FrameStack {
         &self.spec
     }
 
-    fn num_envs(&self) -> usize {
-        self.inner.envs.num_envs()
-    }
+    pass_on!(inner.envs);
 
     fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.inner.reset(seed)
@@ -180,20 +201,8 @@ impl VecEnv for FrameStack {
         &self.inner.obs
     }
 
-    fn starts(&self) -> &[bool] {
-        self.inner.envs.starts()
-    }
-
-    fn masks(&self) -> &[bool] {
-        self.inner.envs.masks()
-    }
-
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         self.inner.step(actions)
-    }
-
-    fn render(&self, lane: usize) -> Option<Canvas> {
-        self.inner.envs.render(lane)
     }
 
     fn state(&self) -> Result<State, EnvError> {
@@ -210,9 +219,7 @@ impl VecEnv for ObservationDelay {
         self.inner.envs.spec()
     }
 
-    fn num_envs(&self) -> usize {
-        self.inner.envs.num_envs()
-    }
+    pass_on!(inner.envs);
 
     fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.inner.reset(seed)
@@ -222,20 +229,8 @@ impl VecEnv for ObservationDelay {
         &self.inner.obs
     }
 
-    fn starts(&self) -> &[bool] {
-        self.inner.envs.starts()
-    }
-
-    fn masks(&self) -> &[bool] {
-        self.inner.envs.masks()
-    }
-
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         self.inner.step(actions)
-    }
-
-    fn render(&self, lane: usize) -> Option<Canvas> {
-        self.inner.envs.render(lane)
     }
 
     fn state(&self) -> Result<State, EnvError> {

@@ -3,7 +3,8 @@
 use rlrun_core::{State, StateError};
 
 use super::wrapper_error;
-use crate::{Actions, Canvas, EnvError, EnvSpec, StepBatch, VecEnv};
+use crate::episodes::check_rewards;
+use crate::{Actions, EnvError, EnvSpec, StepBatch, VecEnv};
 
 /// Multiplies rewards by a factor, then clips them. Episode statistics stay the environment's own,
 /// so that scores remain comparable.
@@ -42,9 +43,7 @@ impl VecEnv for TransformReward {
         self.envs.spec()
     }
 
-    fn num_envs(&self) -> usize {
-        self.envs.num_envs()
-    }
+    pass_on!(envs);
 
     fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.envs.reset(seed)
@@ -54,24 +53,14 @@ impl VecEnv for TransformReward {
         self.envs.obs()
     }
 
-    fn starts(&self) -> &[bool] {
-        self.envs.starts()
-    }
-
-    fn masks(&self) -> &[bool] {
-        self.envs.masks()
-    }
-
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         self.batch.copy_from(self.envs.step(actions)?);
         for reward in &mut self.batch.rewards {
             *reward = (self.scale * *reward).clamp(self.clip[0], self.clip[1]);
         }
+        let StepBatch { rewards, lengths, .. } = &self.batch;
+        check_rewards(&self.envs.spec().id, rewards, |lane| lengths[lane])?;
         Ok(&self.batch)
-    }
-
-    fn render(&self, lane: usize) -> Option<Canvas> {
-        self.envs.render(lane)
     }
 
     fn state(&self) -> Result<State, EnvError> {

@@ -4,10 +4,10 @@ use rand::RngExt;
 use rlrun_core::{Purpose, Rng, State, StateError, rng_stream};
 
 use super::wrapper_error;
-use crate::{Actions, Canvas, EnvError, EnvSpec, StepBatch, VecEnv};
+use crate::{Actions, EnvError, EnvSpec, StepBatch, VecEnv};
 
-/// Repeats the previous action of an episode with a probability (Machado et al. 2018, §5). Every
-/// environment has a random stream of its own, named by the seed of `reset` and its index.
+/// Repeats the previous action of an episode, if it is still legal, with a probability (Machado et
+/// al. 2018, §5). Every environment has a random stream of its own, named by the seed of `reset` and its index.
 pub struct StickyActions {
     envs: Box<dyn VecEnv>,
     probability: f64,
@@ -48,9 +48,7 @@ impl VecEnv for StickyActions {
         self.envs.spec()
     }
 
-    fn num_envs(&self) -> usize {
-        self.envs.num_envs()
-    }
+    pass_on!(envs);
 
     fn reset(&mut self, seed: u64) -> Result<(), EnvError> {
         self.streams = streams(seed, self.streams.len());
@@ -62,19 +60,12 @@ impl VecEnv for StickyActions {
         self.envs.obs()
     }
 
-    fn starts(&self) -> &[bool] {
-        self.envs.starts()
-    }
-
-    fn masks(&self) -> &[bool] {
-        self.envs.masks()
-    }
-
     fn step(&mut self, actions: &Actions) -> Result<&StepBatch, EnvError> {
         actions.check(self.envs.spec(), self.streams.len())?;
         for (lane, stream) in self.streams.iter_mut().enumerate() {
             let repeat = stream.random::<f64>() < self.probability;
-            if !(repeat && self.moving[lane]) {
+            let legal = self.envs.allows(lane, self.previous.row(lane));
+            if !(repeat && self.moving[lane] && legal) {
                 self.previous.set_row(lane, actions.row(lane));
             }
         }
@@ -85,10 +76,6 @@ impl VecEnv for StickyActions {
             *moving = !(*ends.0 || *ends.1);
         }
         Ok(batch)
-    }
-
-    fn render(&self, lane: usize) -> Option<Canvas> {
-        self.envs.render(lane)
     }
 
     fn state(&self) -> Result<State, EnvError> {
