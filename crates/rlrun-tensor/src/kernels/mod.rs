@@ -6,21 +6,25 @@
 //! threads. This folder holds the only `unsafe` code of the workspace.
 #![allow(unsafe_code)]
 
+mod columns;
 mod elementwise;
 mod gemm;
+mod log_softmax;
 mod math;
 mod matrix;
 mod optim;
-mod reduce;
 mod simd;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod threads;
 
+pub use columns::{activation_backward, column_sums};
 pub use elementwise::{Binary, Operand, Unary, binary, unary};
 pub use gemm::{Activation, Start, gemm, gemm_tall};
+pub use log_softmax::log_softmax;
 pub use matrix::{Matrix, MatrixMut};
 pub use optim::{AdamStep, RmsPropStep, adam, axpy, lerp, rms_prop};
-pub use reduce::{activation_backward, column_sums, log_softmax, sum, sum_of_squares};
 pub use simd::{Level, level};
+pub use sum::{sum, sum_of_squares};
 pub use threads::{num_threads, with_threads};

@@ -1,15 +1,19 @@
 //! Matrix products C = act(start + A·B), tiled so that the sums stay in registers.
 //!
 //! Every element of C is start + a₀b₀ + a₁b₁ + … with one fused multiply-add after the other, k
-//! ascending, whatever the shape of the tiles, the packing and the SIMD level; only the order in
-//! which *elements* are computed is free. So a row alone has the bits it has within a batch.
+//! ascending; a sum of more than 512 terms is that of its first blocks of 512 plus that of the
+//! others. This order depends on k alone, whatever the shape of the tiles, the packing, the SIMD
+//! level and the threads; only the order in which *elements* are computed is free. So a row alone
+//! has the bits it has within a batch.
 
 mod pack;
 mod tile;
 
+use super::math::{Function, Relu, Sigmoid, Tanh};
 use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::{cut, halves, threads_for};
+use crate::pool::Scratch;
 use pack::{MAX_DEPTH, PANEL, Pack};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -50,47 +54,27 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), c.cols, "gemm: length of the bias");
     }
-    let product = Product { a, b, start, act, c };
+    let product = Product { a, b, start, act, c, by_depth: false };
     /// Multiply-adds in the time that storing an element takes.
     const STORE: usize = 4;
     let threads = threads_for(product.c.rows * product.c.cols * (product.a.cols + STORE));
     product.run_on(threads);
 }
 
-/// C = AᵀB for tall A `[k, m]` and B `[k, n]`: blocks of 512 rows as [`gemm`] sums them, and the
-/// blocks in pairs, so that each thread sums the rows that it computed.
+/// C = AᵀB for tall A `[k, m]` and B `[k, n]`, with the bits of [`gemm`]: each thread sums the rows
+/// that it computed.
 ///
 /// # Panics
 /// If the shapes do not fit together.
 pub fn gemm_tall(a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
     assert_eq!((a.cols, b.rows, b.cols), (c.rows, a.rows, c.cols), "gemm_tall: shapes");
     let threads = threads_for(c.rows * c.cols * a.rows);
-    tall_on(threads, a, b, c);
+    let (start, act) = (Start::Zero, Activation::None);
+    Product { a: a.t(), b, start, act, c, by_depth: true }.run_on(threads);
 }
 
-fn tall_on(threads: usize, a: Matrix<'_>, b: Matrix<'_>, mut c: MatrixMut<'_>) {
-    const BLOCK: usize = 512;
-    if a.rows <= BLOCK {
-        let product = Product { a: a.t(), b, start: Start::Zero, act: Activation::None, c };
-        return product.run_on(threads);
-    }
-    let at = (a.rows / 2).next_multiple_of(BLOCK);
-    let [upper_a, upper_b] = [a, b].map(|x| x.rows(0..at));
-    let [lower_a, lower_b] = [a, b].map(|x| x.rows(at..x.rows));
-    let mut sums = vec![0.0; c.rows * c.cols];
-    let lower_c = MatrixMut::new(&mut sums, c.rows, c.cols);
-    let upper_c = c.reborrow();
-    halves(
-        threads,
-        |n| tall_on(n, upper_a, upper_b, upper_c),
-        |n| tall_on(n, lower_a, lower_b, lower_c),
-    );
-    for (i, sums) in sums.chunks_exact(c.cols.max(1)).enumerate() {
-        for (c, sum) in c.row(i).iter_mut().zip(sums) {
-            *c += sum;
-        }
-    }
-}
+/// Terms of a sum that are not split further.
+const BLOCK: usize = 512;
 
 /// A product whose shapes were checked.
 struct Product<'a> {
@@ -99,6 +83,8 @@ struct Product<'a> {
     start: Start<'a>,
     act: Activation,
     c: MatrixMut<'a>,
+    /// Whether the threads share the terms of long sums rather than the elements of C.
+    by_depth: bool,
 }
 
 thread_local! {
@@ -110,10 +96,14 @@ const NARROW_COLS: usize = 8;
 const NARROW_ROWS: usize = 512;
 
 impl Product<'_> {
-    /// Splits the outputs until each thread has a part.
+    /// Splits the outputs until each thread has a part, and long sums.
     fn run_on(mut self, threads: usize) {
         if self.c.rows == 0 || self.c.cols == 0 {
             return;
+        }
+        let long = self.a.cols > BLOCK;
+        if long && (self.by_depth || threads == 1) {
+            return self.split_depth(threads);
         }
         let (rows, columns) = (self.c.rows, self.c.cols);
         // Blocks of rows where C is tall, or else of columns, so that each panel of B is copied
@@ -124,20 +114,36 @@ impl Product<'_> {
             (_, true) => cut(rows, threads, 2),
             (_, false) => cut(columns, threads, 4 * LANES),
         };
-        let Some(at) = at else { return self.run() };
+        let Some(at) = at else {
+            return if long { self.split_depth(threads) } else { self.run() };
+        };
         let (first, rest) = if tall { self.split_rows(at) } else { self.split_columns(at) };
         halves(threads, |n| first.run_on(n), |n| rest.run_on(n));
     }
 
+    /// The sums over the first blocks of terms, over the others, and both together.
+    fn split_depth(self, threads: usize) {
+        let Product { a, b, act, mut c, .. } = self;
+        let at = (a.cols / 2).next_multiple_of(BLOCK);
+        let (a, a_rest) = a.split_columns(at);
+        let (b, b_rest) = (b.rows(0..at), b.rows(at..b.rows));
+        let mut sums = Scratch::new(c.rows * c.cols);
+        let c_rest = MatrixMut::new(&mut sums, c.rows, c.cols);
+        let rest = Product { a: a_rest, b: b_rest, start: Start::Zero, c: c_rest, ..self };
+        let first = Product { a, b, c: c.reborrow(), ..self };
+        let [first, rest] = [first, rest].map(|part| Product { act: Activation::None, ..part });
+        halves(threads, |n| first.run_on(n), |n| rest.run_on(n));
+        dispatch(Join { sums: &sums, act, c });
+    }
+
     fn split_rows(self, at: usize) -> (Self, Self) {
-        let Product { a, b, start, act, c } = self;
-        let (first, rest) = (a.rows(0..at), a.rows(at..a.rows));
-        let (c, c_rest) = c.split_rows(at);
-        (Product { a: first, b, start, act, c }, Product { a: rest, b, start, act, c: c_rest })
+        let (a, a_rest) = (self.a.rows(0..at), self.a.rows(at..self.a.rows));
+        let (c, c_rest) = self.c.split_rows(at);
+        (Product { a, c, ..self }, Product { a: a_rest, c: c_rest, ..self })
     }
 
     fn split_columns(self, at: usize) -> (Self, Self) {
-        let Product { a, b, start, act, c } = self;
+        let Product { b, start, c, .. } = self;
         let ((b, b_rest), (c, c_rest)) = (b.split_columns(at), c.split_columns(at));
         let (start, rest) = match start {
             Start::Bias(bias) => {
@@ -146,7 +152,7 @@ impl Product<'_> {
             }
             same => (same, same),
         };
-        (Product { a, b, start, act, c }, Product { a, b: b_rest, start: rest, act, c: c_rest })
+        (Product { b, start, c, ..self }, Product { b: b_rest, start: rest, c: c_rest, ..self })
     }
 
     fn run(&mut self) {
@@ -172,7 +178,7 @@ impl Product<'_> {
 
     /// Cᵀ = act(start + Bᵀ·Aᵀ): the same sums with the lanes over the rows of C.
     fn run_transposed(&mut self) {
-        let Product { a, b, start, act, ref mut c } = *self;
+        let Product { a, b, start, ref mut c, .. } = *self;
         NARROW.with_borrow_mut(|scratch| {
             for first in (0..c.rows).step_by(NARROW_ROWS) {
                 let rows = NARROW_ROWS.min(c.rows - first);
@@ -195,8 +201,8 @@ impl Product<'_> {
                 }
                 let c_transposed = MatrixMut::new(ct, c.cols, rows);
                 let a = a.rows(first..first + rows);
-                Product { a: b.t(), b: a.t(), start: transposed_start, act, c: c_transposed }
-                    .run_tiled();
+                let (a, b, start) = (b.t(), a.t(), transposed_start);
+                Product { a, b, start, c: c_transposed, ..*self }.run_tiled();
                 for i in 0..rows {
                     for (j, x) in c.row(first + i).iter_mut().enumerate() {
                         *x = ct[j * rows + i];
@@ -287,6 +293,33 @@ impl Kernel for Blocks<'_, '_> {
                 // of A and C, the k range of A and B, and columns j..j + width inside the slices.
                 unsafe { tile.run(s, m) };
                 j += width;
+            }
+        }
+    }
+}
+
+/// C = act(C + sums), `sums` as many rows as C, one after the other.
+struct Join<'a> {
+    sums: &'a [f32],
+    act: Activation,
+    c: MatrixMut<'a>,
+}
+
+impl Kernel for Join<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Join { sums, act, mut c } = self;
+        for (i, sums) in sums.chunks_exact(c.cols).enumerate() {
+            for (out, sums) in c.row(i).chunks_mut(LANES).zip(sums.chunks(LANES)) {
+                let sum = [s.add(s.load_any(out), s.load_any(sums))];
+                let value = match act {
+                    Activation::None => sum[0],
+                    Activation::Relu => Relu::at(s, sum),
+                    Activation::Tanh => Tanh::at(s, sum),
+                    Activation::Sigmoid => Sigmoid::at(s, sum),
+                };
+                s.store_any(value, out);
             }
         }
     }

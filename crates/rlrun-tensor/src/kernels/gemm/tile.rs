@@ -94,13 +94,7 @@ impl Tile {
         unsafe {
             let mut sums = self.start::<S, R, NV, FULL>(s);
             for k in 0..self.k {
-                let b = self.load::<S, NV, FULL>(s, self.b.add(k * self.b_row));
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let a = s.splat(*self.a.add(r * self.a_row + k * self.a_col));
-                    for j in 0..NV {
-                        sums[j] = s.fma(a, b[j], sums[j]);
-                    }
-                }
+                self.add_term::<S, R, NV, FULL>(s, k, &mut sums);
             }
             if self.act == Activation::Relu {
                 for sum in sums.as_flattened_mut() {
@@ -118,6 +112,29 @@ impl Tile {
         }
         self.a = self.a.wrapping_add(R * self.a_row);
         self.c = self.c.wrapping_add(R * self.c_row);
+    }
+
+    /// Adds the products of column `k` of A and row `k` of B.
+    ///
+    /// # Safety
+    /// As [`Tile::block`], and `k` is within the sum.
+    #[inline(always)]
+    unsafe fn add_term<S: Simd, const R: usize, const NV: usize, const FULL: bool>(
+        &self,
+        s: S,
+        k: usize,
+        sums: &mut [[S::F; NV]; R],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let b = self.load::<S, NV, FULL>(s, self.b.add(k * self.b_row));
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let a = s.splat(*self.a.add(r * self.a_row + k * self.a_col));
+                for j in 0..NV {
+                    sums[j] = s.fma(a, b[j], sums[j]);
+                }
+            }
+        }
     }
 
     /// What the sums of `R` rows start from.

@@ -111,3 +111,21 @@ fn long_sums_are_sums_of_halves_on_any_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn a_part_of_the_columns_has_the_sums_of_the_whole_on_any_number_of_threads() {
+    let mut rng = rng(17);
+    for [m, n] in [[512, 40], [500, 70], [512, 100], [300, 300], [512, 17]] {
+        let (x, y) = (random(&mut rng, m * n), random(&mut rng, m * n));
+        let run = |threads| {
+            let sums = || {
+                let (mut dz, mut db) = (vec![0.0; m * n], vec![0.0; n]);
+                activation_backward(Activation::Tanh, &y, &x, &mut dz, &mut db);
+                [dz, db].concat()
+            };
+            with_threads(threads, sums).unwrap()
+        };
+        let one = run(1);
+        assert!([2, 3].into_iter().all(|threads| run(threads) == one), "{m} {n}");
+    }
+}
