@@ -1,7 +1,8 @@
 //! Sums of columns in a fixed order, and with them the gradient through an activation.
 //!
-//! Up to 512 rows are added one after the other (in rows shorter than a vector: row i joins rows
-//! i ± 16 first), longer columns are the sums of two halves. The order depends on the shape alone.
+//! Runs of 32 rows are added up one row after the other, then the runs (in rows shorter than a
+//! vector: row i joins rows i ± 16 first); columns of more than 512 rows are the sums of two
+//! halves. The order depends on the shape alone.
 //! Every function panics when its slices do not fit together.
 
 use super::gemm::Activation;
@@ -11,6 +12,9 @@ use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::{cut, halves, threads_for};
 use crate::pool::Scratch;
 use std::marker::PhantomData;
+
+/// Rows that are added up one after the other.
+const RUN: usize = 32;
 
 /// out\[j] = Σᵢ x\[i, j] for a row-major `[m, n]`: row after row if n ≥ 16, else row i joins
 /// rows i ± 16 first.
@@ -75,16 +79,22 @@ fn sum_strip<S: Simd, const NV: usize>(
     out: &mut [f32],
     terms: &mut impl Terms,
 ) {
-    let mut sums = [s.zero(); NV];
+    let mut totals = [s.zero(); NV];
     let last = out.len() - (NV - 1) * LANES;
-    for i in 0..rows {
-        for (u, sum) in sums.iter_mut().enumerate() {
-            let len = if u + 1 < NV { LANES } else { last };
-            // SAFETY: `out` and the columns before it are columns of the terms, `rows` long.
-            *sum = s.add(*sum, unsafe { terms.at(s, i, j + u * LANES, len) });
+    for start in (0..rows).step_by(RUN) {
+        let mut sums = [s.zero(); NV];
+        for i in start..rows.min(start + RUN) {
+            for (u, sum) in sums.iter_mut().enumerate() {
+                let len = if u + 1 < NV { LANES } else { last };
+                // SAFETY: `out` and the columns before it are columns of the terms, `rows` long.
+                *sum = s.add(*sum, unsafe { terms.at(s, i, j + u * LANES, len) });
+            }
+        }
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = s.add(*total, sum);
         }
     }
-    for (sum, out) in sums.into_iter().zip(out.chunks_mut(LANES)) {
+    for (sum, out) in totals.into_iter().zip(out.chunks_mut(LANES)) {
         s.store_any(sum, out);
     }
 }

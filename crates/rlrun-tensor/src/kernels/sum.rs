@@ -1,6 +1,7 @@
 //! Sums of all elements in a fixed order: 16 lanes times four accumulators, combined pairwise.
 //!
-//! Long sums are those of two halves, and so on. The order depends on the length alone, so the bits
+//! Runs of 32 terms of each accumulator are added to its total. Sums of more than 16384 terms are
+//! those of two halves, and so on. The order depends on the length alone, so the bits
 //! depend neither on the SIMD level nor on the number of threads.
 
 use super::simd::{Kernel, LANES, Simd, dispatch};
@@ -9,6 +10,10 @@ use std::ops::Range;
 
 /// Accumulators of a sum: enough to hide the latency of an addition.
 const UNROLL: usize = 4;
+
+/// Terms that an accumulator adds up one after the other: each rounding of a long run may go the
+/// same way.
+const RUN: usize = 32;
 
 /// Σ x.
 pub fn sum(x: &[f32]) -> f32 {
@@ -54,20 +59,28 @@ impl Kernel for Fold<'_> {
     }
 }
 
-/// Σ a or Σ a·b: chunk c of 16 goes to accumulator c mod 4.
+/// Σ a or Σ a·b: chunk c of 16 goes to accumulator c mod 4, and those to totals after each run.
 #[inline(always)]
 fn sum_products<S: Simd>(s: S, a: &[f32], b: Option<&[f32]>) -> f32 {
-    let mut sums = [s.zero(); UNROLL];
-    let blocks = a.len() / (UNROLL * LANES) * (UNROLL * LANES);
-    for i in (0..blocks).step_by(UNROLL * LANES) {
-        for (u, sum) in sums.iter_mut().enumerate() {
-            *sum = add_products(s, *sum, a, b, i + u * LANES..i + (u + 1) * LANES);
+    const STEP: usize = UNROLL * LANES;
+    let mut totals = [s.zero(); UNROLL];
+    for start in (0..a.len()).step_by(RUN * STEP) {
+        let end = a.len().min(start + RUN * STEP);
+        let whole = start + (end - start) / STEP * STEP;
+        let mut sums = [s.zero(); UNROLL];
+        for i in (start..whole).step_by(STEP) {
+            for (u, sum) in sums.iter_mut().enumerate() {
+                *sum = add_products(s, *sum, a, b, i + u * LANES..i + (u + 1) * LANES);
+            }
+        }
+        for (u, i) in (whole..end).step_by(LANES).enumerate() {
+            sums[u] = add_products(s, sums[u], a, b, i..end.min(i + LANES));
+        }
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = s.add(*total, sum);
         }
     }
-    for (u, i) in (blocks..a.len()).step_by(LANES).enumerate() {
-        sums[u] = add_products(s, sums[u], a, b, i..a.len().min(i + LANES));
-    }
-    s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
+    s.reduce_add(s.add(s.add(totals[0], totals[1]), s.add(totals[2], totals[3])))
 }
 
 #[inline(always)]

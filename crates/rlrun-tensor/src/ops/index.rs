@@ -78,7 +78,7 @@ impl Tensor {
     }
 
     /// A copy to which `source[i][j]` was added at `[index[i][j]][j]` for `dim` 0, and so on, in
-    /// row-major order.
+    /// row-major order and double precision.
     ///
     /// # Panics
     /// If an index or `dim` is out of range, or the shapes do not fit.
@@ -93,10 +93,12 @@ impl Tensor {
         }
         let (numbers, added) = (self.read(), source.read());
         let value = Tensor::build(self.dims(), |out| {
-            out.copy_from_slice(&numbers);
+            // In f64: one place may collect the gradients of a whole batch.
+            let mut sums: Vec<f64> = numbers.iter().map(|&x| x.into()).collect();
             for (&place, &x) in places.iter().zip(added.iter()) {
-                out[place] += x;
+                sums[place] += f64::from(x);
             }
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
         });
         drop((numbers, added));
         value.record("scatter_add", [self, index, source], |saver| {

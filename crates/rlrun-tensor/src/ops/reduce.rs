@@ -357,8 +357,8 @@ impl Tensor {
             for (outer, inner) in around.lines() {
                 let mut sum = 0.0;
                 for at in around.line(outer, inner) {
-                    sum += numbers[at];
-                    out[at] = sum;
+                    sum += f64::from(numbers[at]);
+                    out[at] = sum as f32;
                 }
             }
         });
@@ -375,24 +375,32 @@ impl Tensor {
 /// Lines of up to this length are added up one number after the other.
 const SHORT: usize = 16;
 
-/// Sums along the middle dimension.
+/// Sums along the middle dimension, in an order that depends on `extent` and `inner` alone.
 fn sum_lines(numbers: &[f32], around: Around, out: &mut [f32]) {
     let Around { extent, inner, .. } = around;
+    if extent == 0 || out.is_empty() {
+        return out.fill(0.0);
+    }
     if inner == 1 {
-        for (out, line) in out.iter_mut().zip(numbers.chunks_exact(extent.max(1))) {
+        for (out, line) in out.iter_mut().zip(numbers.chunks_exact(extent)) {
             *out = if extent <= SHORT { line.iter().sum() } else { kernels::sum(line) };
-        }
-        if extent == 0 {
-            out.fill(0.0);
         }
         return;
     }
+    for (out, rows) in out.chunks_exact_mut(inner).zip(numbers.chunks_exact(extent * inner)) {
+        if extent <= SHORT {
+            add_rows(rows, out);
+        } else {
+            kernels::column_sums(rows, out);
+        }
+    }
+}
+
+fn add_rows(rows: &[f32], out: &mut [f32]) {
     out.fill(0.0);
-    for (outer, out) in out.chunks_exact_mut(inner.max(1)).enumerate() {
-        for row in numbers[outer * extent * inner..][..extent * inner].chunks_exact(inner) {
-            for (out, &x) in out.iter_mut().zip(row) {
-                *out += x;
-            }
+    for row in rows.chunks_exact(out.len()) {
+        for (out, &x) in out.iter_mut().zip(row) {
+            *out += x;
         }
     }
 }
