@@ -1,5 +1,7 @@
-//! What every other crate may rely on: named random streams and saved state.
+//! What every other crate may rely on: named random streams, saved state, and the version of the
+//! arithmetic.
 
+mod numerics;
 mod numpy_rng;
 mod report;
 mod rng;
@@ -7,6 +9,7 @@ mod safetensors;
 mod state;
 mod ziggurat;
 
+pub use numerics::NUMERICS;
 pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
 pub use report::Report;
 pub use rng::{Purpose, Rng, rng_stream};
