@@ -116,6 +116,35 @@ fn only_kernels_are_unsafe() {
     assert!(in_kernels > 0, "the search finds no unsafe code where there is some");
 }
 
+/// Most lines of a file outside of tests, benches and examples.
+const MAX_LINES: usize = 400;
+
+#[test]
+fn no_source_file_is_long() {
+    for (folder, _) in MAY_IMPORT {
+        for path in sources(&root().join(folder).join("src")) {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests")
+                || path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            let is_short = lines <= MAX_LINES || is_test;
+            assert!(is_short, "`{}` has {lines} lines: split it by what it does", path.display());
+        }
+    }
+}
+
+#[test]
+fn algorithms_are_laid_out_by_rustfmt_and_in_one_piece() {
+    for algorithm in ALGORITHMS {
+        let path = format!("crates/rlrun-agents/src/{}.rs", algorithm.name);
+        let text = read(&path);
+        for trick in ["rustfmt::skip", "include!", "#[path"] {
+            assert!(!text.contains(trick), "`{path}` uses `{trick}`");
+        }
+        let long = text.lines().find(|line| line.chars().count() > 100);
+        assert!(long.is_none(), "`{path}` has a line of more than 100 characters: {long:?}");
+    }
+}
+
 #[test]
 fn every_algorithm_has_its_file_config_test_and_page() {
     let configs = fs::read_dir(root().join("configs")).unwrap();

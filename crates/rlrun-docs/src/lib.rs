@@ -16,3 +16,11 @@ struct CustomAgent;
 #[doc = include_str!("../../../docs/reference/errors.md")]
 #[cfg(doctest)]
 struct Errors;
+
+#[doc = include_str!("../../../docs/guides/callbacks.md")]
+#[cfg(doctest)]
+struct Callbacks;
+
+#[doc = include_str!("../../../docs/guides/own-program.md")]
+#[cfg(doctest)]
+struct OwnProgram;

@@ -319,7 +319,12 @@ impl Trainer {
         self.logger.dump(self.step)
     }
 
-    fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
+    /// Saves a checkpoint now and returns its folder; `None` without a run folder. What is due by
+    /// `train.save_freq` is saved without it.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a file cannot be written.
+    pub fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
         self.logger.flush()?;
         let Some(run_dir) = &self.run_dir else { return Ok(None) };
         let best = self.best.map(|best| best.step);
