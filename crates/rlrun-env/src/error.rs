@@ -4,8 +4,10 @@ use std::{error, io};
 
 use thiserror::Error;
 
+rlrun_core::debug_is_report!(EnvError);
+
 /// Why an environment cannot do what it was asked.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum EnvError {
     /// `step` before the first `reset`.

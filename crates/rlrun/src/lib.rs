@@ -20,6 +20,7 @@ mod comments;
 mod config;
 mod error;
 mod hints;
+mod one_lane;
 mod overrides;
 mod registry;
 mod run;

@@ -7,6 +7,7 @@ use rlrun_agents::{AgentConfig, DqnConfig, PpoConfig};
 use rlrun_env::{Env, EnvError, SyncVecEnv, VecEnv, WrapperConfig};
 use rlrun_envs::{ENVS, EnvEntry};
 
+use crate::one_lane::OneLane;
 use crate::run_file::{self, Parsed};
 use crate::{ConfigError, hints};
 
@@ -151,10 +152,7 @@ impl Environment {
         match &self.source {
             Source::Library(entry) => entry.make(args),
             Source::One(make) => make(args),
-            Source::Many(_) => {
-                let reason = "it makes vectors only; give it as `Environment::single`".to_owned();
-                Err(EnvError::Args { id: self.id.clone().into(), reason })
-            }
+            Source::Many(make) => Ok(Box::new(OneLane::new(make(1, args)?))),
         }
     }
 
