@@ -13,5 +13,5 @@ pub use numerics::NUMERICS;
 pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
 pub use report::Report;
 pub use rng::{Purpose, Rng, rng_stream};
-pub use safetensors::SafetensorsError;
+pub use safetensors::{SafetensorsError, safetensors_metadata};
 pub use state::{State, StateError, Value};

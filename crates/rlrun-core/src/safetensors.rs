@@ -1,6 +1,7 @@
 //! Saved state as safetensors bytes and back. Nothing in such a file is ever executed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, TensorView, View};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -65,6 +66,17 @@ impl State {
     /// [`SafetensorsError::Format`] if an `f32` entry has another number of elements than its shape
     /// says.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, SafetensorsError> {
+        self.to_safetensors_with(&BTreeMap::new())
+    }
+
+    /// As [`State::to_safetensors`], with words about the numbers in the file's `__metadata__`.
+    ///
+    /// # Errors
+    /// As [`State::to_safetensors`].
+    pub fn to_safetensors_with(
+        &self,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, SafetensorsError> {
         let entries = self.0.iter().map(|(name, value)| {
             let shape = match value {
                 Value::F32 { shape, .. } => shape.clone(),
@@ -74,7 +86,11 @@ impl State {
             };
             (name, Entry(value, shape))
         });
-        Ok(safetensors::serialize(entries, None)?)
+        if metadata.is_empty() {
+            return Ok(safetensors::serialize(entries, None)?);
+        }
+        let words = metadata.iter().map(|(key, value)| (key.clone(), value.clone()));
+        Ok(in_order(safetensors::serialize(entries, Some(words.collect()))?, metadata))
     }
 
     /// The state in the bytes of a safetensors file, such as a `state_dict` saved by PyTorch.
@@ -92,6 +108,26 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// `bytes` with the words of their `__metadata__` in order: the library writes them in any, and
+/// equal states are to give equal bytes.
+fn in_order(mut bytes: Vec<u8>, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    const BEFORE: &[u8] = b"{\"__metadata__\":";
+    let words = serde_json::to_vec(metadata).expect("words have a form in JSON");
+    let from = size_of::<u64>() + BEFORE.len();
+    debug_assert!(bytes[size_of::<u64>()..].starts_with(BEFORE));
+    bytes[from..from + words.len()].copy_from_slice(&words);
+    bytes
+}
+
+/// The words in the `__metadata__` of the bytes of a safetensors file; none if there is none.
+///
+/// # Errors
+/// [`SafetensorsError::Format`] if the bytes are not such a file.
+pub fn safetensors_metadata(bytes: &[u8]) -> Result<BTreeMap<String, String>, SafetensorsError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header.metadata().iter().flatten().map(|(key, word)| (key.clone(), word.clone())).collect())
 }
 
 fn value(tensor: &TensorView<'_>) -> Option<Value> {
@@ -131,6 +167,22 @@ mod tests {
         let bytes = sample().to_safetensors().unwrap();
         let restored = State::from_safetensors(&bytes).unwrap();
         assert_eq!(restored.to_safetensors().unwrap(), bytes);
+        assert_eq!(format!("{restored:?}"), format!("{:?}", sample()));
+    }
+
+    #[test]
+    fn words_about_a_state_come_back_and_equal_ones_give_equal_bytes() {
+        let words: BTreeMap<String, String> =
+            ["algorithm", "version", "space", "numerics", "\"x\""]
+                .map(|word| (word.to_owned(), format!("{word} é\n")))
+                .into();
+        let bytes = sample().to_safetensors_with(&words).unwrap();
+        assert_eq!(safetensors_metadata(&bytes).unwrap(), words);
+        assert_eq!(safetensors_metadata(&sample().to_safetensors().unwrap()).unwrap().len(), 0);
+        for _ in 0..20 {
+            assert_eq!(sample().to_safetensors_with(&words).unwrap(), bytes);
+        }
+        let restored = State::from_safetensors(&bytes).unwrap();
         assert_eq!(format!("{restored:?}"), format!("{:?}", sample()));
     }
 
