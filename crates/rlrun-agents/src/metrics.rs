@@ -1,18 +1,26 @@
 //! Named numbers that an update reports, under Stable-Baselines3's tags.
 
+use std::borrow::Cow;
+
 /// Tag and value, in the order of the console table.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metrics(pub Vec<(&'static str, f64)>);
+pub struct Metrics(pub Vec<(Cow<'static, str>, f64)>);
 
 impl Metrics {
     /// The value of `tag`.
     pub fn get(&self, tag: &str) -> Option<f64> {
-        self.0.iter().find(|(name, _)| *name == tag).map(|&(_, value)| value)
+        self.0.iter().find(|(name, _)| name == tag).map(|&(_, value)| value)
     }
 
     /// Adds a value at the end.
-    pub fn push(&mut self, tag: &'static str, value: f64) {
-        self.0.push((tag, value));
+    pub fn push(&mut self, tag: impl Into<Cow<'static, str>>, value: f64) {
+        self.0.push((tag.into(), value));
+    }
+}
+
+impl<const N: usize> From<[(&'static str, f64); N]> for Metrics {
+    fn from(metrics: [(&'static str, f64); N]) -> Metrics {
+        Metrics(metrics.into_iter().map(|(tag, value)| (tag.into(), value)).collect())
     }
 }
 
@@ -33,6 +41,30 @@ impl Mean {
     /// The mean so far.
     pub fn value(self) -> f64 {
         self.sum / self.count as f64
+    }
+}
+
+/// Means of named numbers over the minibatches of an update.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Means(Vec<(&'static str, Mean)>);
+
+impl Means {
+    /// Takes one more number of each name in.
+    pub fn add(&mut self, numbers: &[(&'static str, f64)]) {
+        for &(tag, number) in numbers {
+            let place = self.0.iter().position(|(known, _)| *known == tag);
+            let place = place.unwrap_or_else(|| {
+                self.0.push((tag, Mean::default()));
+                self.0.len() - 1
+            });
+            self.0[place].1.add(number);
+        }
+    }
+
+    /// The means, in the order in which their names came, and what else there is to report.
+    pub fn and<const N: usize>(self, others: [(&'static str, f64); N]) -> Metrics {
+        let means = self.0.into_iter().map(|(tag, mean)| (tag, mean.value()));
+        Metrics(means.chain(others).map(|(tag, value)| (tag.into(), value)).collect())
     }
 }
 

@@ -1,18 +1,17 @@
-//! Normalisation of observations and rewards by running statistics, around any agent.
+//! Normalisation of observations and rewards by running statistics, as Stable-Baselines3's
+//! `VecNormalize` does it: observations are brought to mean 0 and variance 1, and rewards are divided
+//! by the standard deviation of the discounted return.
 //!
-//! The statistics belong to what has been learnt: they are saved with the agent, and
-//! [`Agent::policy`] applies them without changing them. As in Stable-Baselines3's `VecNormalize`,
-//! observations are brought to mean 0 and variance 1, and rewards are divided by the standard
-//! deviation of the discounted return. An observation enters the statistics when it is acted on,
-//! once; what an agent keeps in its buffers is what was normalised at that time.
+//! The statistics belong to what has been learnt and are saved with the policy. An observation enters
+//! them when it is acted on, once. A replay buffer keeps raw numbers, which are normalised by the
+//! statistics of the moment in which they are sampled; a rollout keeps what the policy acted on.
 
 use documented::DocumentedFields;
-use rlrun_core::{Rng, State, StateError};
-use rlrun_env::{Actions, StepBatch};
-use rlrun_tensor::Tensor;
+use rlrun_core::{State, StateError};
+use rlrun_env::{Space, StepBatch};
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, AgentContext, AgentError, Metrics, Policy, Transition};
+use crate::{AgentContext, AgentError};
 
 /// Added to variances under a root.
 const EPSILON: f64 = 1e-8;
@@ -21,7 +20,7 @@ const EPSILON: f64 = 1e-8;
 const INITIAL_COUNT: f64 = 1e-4;
 
 /// The `[normalize]` table of a run file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NormalizeConfig {
     /// Whether observations are brought to mean 0 and variance 1.
@@ -49,34 +48,150 @@ impl Default for NormalizeConfig {
 }
 
 impl NormalizeConfig {
-    /// The agent with what is switched on around it; the agent itself if nothing is.
+    /// Whether anything is normalised.
+    pub fn is_on(&self) -> bool {
+        self.obs || self.reward
+    }
+
+    /// Checks the values.
     ///
     /// # Errors
-    /// [`AgentError::Normalize`] if a value breaks its rule.
-    pub fn wrap(
-        self,
-        agent: Box<dyn Agent>,
-        context: &AgentContext<'_>,
-    ) -> Result<Box<dyn Agent>, AgentError> {
+    /// [`AgentError::Normalize`] if one breaks its rule.
+    pub fn check(&self) -> Result<(), AgentError> {
         let require = |holds: bool, field, value, rule| {
             if holds { Ok(()) } else { Err(AgentError::Normalize { field, value, rule }) }
         };
         let share = (0.0..=1.0).contains(&self.gamma);
         require(share, "gamma", self.gamma, "must be between 0 and 1")?;
         require(self.clip_obs > 0.0, "clip_obs", self.clip_obs, "must be above 0")?;
-        require(self.clip_reward > 0.0, "clip_reward", self.clip_reward, "must be above 0")?;
-        if !self.obs && !self.reward {
-            return Ok(agent);
+        require(self.clip_reward > 0.0, "clip_reward", self.clip_reward, "must be above 0")
+    }
+}
+
+/// Running statistics of what an agent sees, and what they are used for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalizer {
+    config: NormalizeConfig,
+    obs: Option<RunningMeanVar>,
+    returns: Option<RunningMeanVar>,
+}
+
+impl Normalizer {
+    /// What the normalisation of `context` asks for. Choices and flags are left as they are.
+    ///
+    /// # Errors
+    /// [`AgentError::Normalize`] if a value breaks its rule.
+    pub fn of(context: &AgentContext<'_>) -> Result<Normalizer, AgentError> {
+        let (config, space) = (context.normalize, &context.spec.observation_space);
+        config.check()?;
+        let numbers = matches!(space, Space::Box(_));
+        Ok(Normalizer {
+            config,
+            obs: (config.obs && numbers).then(|| RunningMeanVar::new(space.dim())),
+            returns: config.reward.then(|| RunningMeanVar::new(1)),
+        })
+    }
+
+    /// Whether observations are normalised.
+    pub fn normalizes_obs(&self) -> bool {
+        self.obs.is_some()
+    }
+
+    /// Takes in observations that are acted on while learning.
+    pub fn observe(&mut self, rows: &[f32]) {
+        if let Some(stats) = &mut self.obs {
+            stats.update(rows);
         }
-        let dim = context.spec.observation_space.dim();
-        Ok(Box::new(NormalizedAgent {
-            obs: self.obs.then(|| RunningMeanVar::new(dim)),
-            returns: self.reward.then(|| Returns::new(context.n_envs)),
-            seen: vec![0.0; context.n_envs * dim],
-            step: StepBatch::new(context.n_envs, dim),
-            config: self,
-            agent,
-        }))
+    }
+
+    /// Brings observations to mean 0 and variance 1, within ±`clip_obs`.
+    pub fn normalize_obs(&self, rows: &mut [f32]) {
+        let Some(stats) = &self.obs else { return };
+        for row in rows.chunks_exact_mut(stats.mean.len()) {
+            for (k, value) in row.iter_mut().enumerate() {
+                let normal = (f64::from(*value) - stats.mean[k]) / stats.std(k);
+                *value = normal.clamp(-self.config.clip_obs, self.config.clip_obs) as f32;
+            }
+        }
+    }
+
+    /// A reward over the standard deviation of the return, within ±`clip_reward`.
+    pub fn normalized_reward(&self, reward: f64) -> f64 {
+        let Some(stats) = &self.returns else { return reward };
+        (reward / stats.std(0)).clamp(-self.config.clip_reward, self.config.clip_reward)
+    }
+
+    /// What normalised rewards are multiplied by to give the environment's own, but for the clip.
+    pub fn reward_scale(&self) -> f64 {
+        self.returns.as_ref().map_or(1.0, |stats| stats.std(0))
+    }
+
+    /// The statistics.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        if let Some(stats) = &self.obs {
+            state.insert_child("obs", stats.state());
+        }
+        if let Some(stats) = &self.returns {
+            state.insert_child("return", stats.state());
+        }
+        state
+    }
+
+    /// Takes over saved statistics.
+    ///
+    /// # Errors
+    /// [`StateError`] if an entry is missing or of another length.
+    pub fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        if let Some(stats) = &mut self.obs {
+            stats.load_state(&state.child("obs"))?;
+        }
+        if let Some(stats) = &mut self.returns {
+            stats.load_state(&state.child("return"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The discounted return so far of each environment, from which a [`Normalizer`] learns the size of
+/// rewards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiscountedReturns(Vec<f64>);
+
+impl DiscountedReturns {
+    /// Of `n_envs` environments whose episodes begin.
+    pub fn new(n_envs: usize) -> DiscountedReturns {
+        DiscountedReturns(vec![0.0; n_envs])
+    }
+
+    /// Takes in the rewards of a vector step.
+    pub fn observe(&mut self, step: &StepBatch, normalizer: &mut Normalizer) {
+        let Some(stats) = &mut normalizer.returns else { return };
+        for (total, reward) in self.0.iter_mut().zip(&step.rewards) {
+            *total = *total * normalizer.config.gamma + reward;
+        }
+        stats.update(&self.0);
+        let ends = step.terminated.iter().zip(&step.truncated);
+        for (total, (&terminated, &truncated)) in self.0.iter_mut().zip(ends) {
+            if terminated || truncated {
+                *total = 0.0;
+            }
+        }
+    }
+
+    /// The returns so far.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        state.insert_f64("running", self.0.as_slice());
+        state
+    }
+
+    /// Takes over saved returns.
+    ///
+    /// # Errors
+    /// [`StateError`] if they are missing or of another number.
+    pub fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        copy_f64(state, "running", &mut self.0)
     }
 }
 
@@ -113,16 +228,6 @@ impl RunningMeanVar {
         (self.var[k] + EPSILON).sqrt()
     }
 
-    /// Brings rows to mean 0 and variance 1, within ±`clip`.
-    fn normalize(&self, rows: &mut [f32], clip: f64) {
-        for row in rows.chunks_exact_mut(self.mean.len()) {
-            for (k, value) in row.iter_mut().enumerate() {
-                let normal = (f64::from(*value) - self.mean[k]) / self.std(k);
-                *value = normal.clamp(-clip, clip) as f32;
-            }
-        }
-    }
-
     fn state(&self) -> State {
         let mut state = State::new();
         state.insert_f64("mean", self.mean.as_slice());
@@ -138,34 +243,6 @@ impl RunningMeanVar {
     }
 }
 
-/// The discounted return so far of each environment, and its statistics.
-struct Returns {
-    running: Vec<f64>,
-    stats: RunningMeanVar,
-}
-
-impl Returns {
-    fn new(n_envs: usize) -> Returns {
-        Returns { running: vec![0.0; n_envs], stats: RunningMeanVar::new(1) }
-    }
-
-    /// Takes in the rewards of a vector step and normalises them.
-    fn normalize(&mut self, step: &mut StepBatch, config: &NormalizeConfig) {
-        for (total, reward) in self.running.iter_mut().zip(&step.rewards) {
-            *total = *total * config.gamma + reward;
-        }
-        self.stats.update(&self.running);
-        let (std, clip) = (self.stats.std(0), config.clip_reward);
-        step.rewards.iter_mut().for_each(|reward| *reward = (*reward / std).clamp(-clip, clip));
-        let ends = step.terminated.iter().zip(&step.truncated);
-        for (total, (&terminated, &truncated)) in self.running.iter_mut().zip(ends) {
-            if terminated || truncated {
-                *total = 0.0;
-            }
-        }
-    }
-}
-
 fn copy_f64(state: &State, path: &str, target: &mut [f64]) -> Result<(), StateError> {
     let saved = state.f64(path)?;
     if saved.len() != target.len() {
@@ -176,170 +253,16 @@ fn copy_f64(state: &State, path: &str, target: &mut [f64]) -> Result<(), StateEr
     Ok(())
 }
 
-/// An agent that sees normalised numbers only.
-struct NormalizedAgent {
-    agent: Box<dyn Agent>,
-    config: NormalizeConfig,
-    obs: Option<RunningMeanVar>,
-    returns: Option<Returns>,
-    /// What was acted on last, normalised, `[n_envs, obs_dim]`.
-    seen: Vec<f32>,
-    /// The latest step, normalised.
-    step: StepBatch,
-}
-
-impl NormalizedAgent {
-    /// Observations as the policy wants them, with the statistics of this moment.
-    fn normalized(&self, obs: &Tensor) -> Tensor {
-        let mut rows = obs.to_vec();
-        if let Some(stats) = &self.obs {
-            stats.normalize(&mut rows, self.config.clip_obs);
-        }
-        Tensor::from_slice(&rows, obs.dims())
-    }
-}
-
-impl Agent for NormalizedAgent {
-    fn act(&mut self, obs: &Tensor, actions: &mut Actions) {
-        obs.copy_to_slice(&mut self.seen);
-        if let Some(stats) = &mut self.obs {
-            stats.update(&self.seen);
-            stats.normalize(&mut self.seen, self.config.clip_obs);
-        }
-        self.agent.act(&Tensor::from_slice(&self.seen, obs.dims()), actions);
-    }
-
-    fn observe(&mut self, transition: &Transition<'_>) {
-        self.step.copy_from(transition.step);
-        if let Some(stats) = &self.obs {
-            stats.normalize(&mut self.step.next_obs, self.config.clip_obs);
-        }
-        if let Some(returns) = &mut self.returns {
-            returns.normalize(&mut self.step, &self.config);
-        }
-        let (obs, actions, step) = (&self.seen, transition.actions, &self.step);
-        self.agent.observe(&Transition { obs, actions, step });
-    }
-
-    fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
-        self.agent.update()
-    }
-
-    fn policy(&self) -> &dyn Policy {
-        self
-    }
-
-    fn state(&self) -> State {
-        let mut state = State::new();
-        state.insert_child("agent", self.agent.state());
-        if let Some(stats) = &self.obs {
-            state.insert_child("normalize.obs", stats.state());
-        }
-        if let Some(returns) = &self.returns {
-            state.insert_child("normalize.return", returns.stats.state());
-            state.insert_f64("normalize.running_returns", returns.running.as_slice());
-        }
-        state
-    }
-
-    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        self.agent.load_state(&state.child("agent"))?;
-        if let Some(stats) = &mut self.obs {
-            stats.load_state(&state.child("normalize.obs"))?;
-        }
-        if let Some(returns) = &mut self.returns {
-            returns.stats.load_state(&state.child("normalize.return"))?;
-            copy_f64(state, "normalize.running_returns", &mut returns.running)?;
-        }
-        Ok(())
-    }
-}
-
-impl Policy for NormalizedAgent {
-    fn act(&self, obs: &Tensor, rng: Option<&mut Rng>, actions: &mut Actions) {
-        self.agent.policy().act(&self.normalized(obs), rng, actions);
-    }
-
-    /// In the environment's own rewards: normalised values times the standard deviation that
-    /// rewards are divided by.
-    fn values(&self, obs: &Tensor) -> Option<Vec<f32>> {
-        let mut values = self.agent.policy().values(&self.normalized(obs))?;
-        if let Some(returns) = &self.returns {
-            let std = returns.stats.std(0);
-            values.iter_mut().for_each(|value| *value = (f64::from(*value) * std) as f32);
-        }
-        Some(values)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use rlrun_env::{BoxSpace, EnvSpec, Space};
+    use rlrun_env::{BoxSpace, EnvSpec};
 
     use super::*;
 
-    /// What the agent inside was shown: observations, next observations, rewards.
-    type Log = Arc<Mutex<Vec<(Vec<f32>, Vec<f32>, Vec<f64>)>>>;
-
-    /// Remembers what it sees; the value of an observation is its first number.
-    struct Witness(Log);
-
-    impl Agent for Witness {
-        fn act(&mut self, _obs: &Tensor, _actions: &mut Actions) {}
-
-        fn observe(&mut self, transition: &Transition<'_>) {
-            let Transition { obs, step, .. } = transition;
-            let seen = (obs.to_vec(), step.next_obs.clone(), step.rewards.clone());
-            self.0.lock().unwrap().push(seen);
-        }
-
-        fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
-            Ok(None)
-        }
-
-        fn policy(&self) -> &dyn Policy {
-            self
-        }
-
-        fn state(&self) -> State {
-            State::new()
-        }
-
-        fn load_state(&mut self, _state: &State) -> Result<(), StateError> {
-            Ok(())
-        }
-    }
-
-    impl Policy for Witness {
-        fn act(&self, _obs: &Tensor, _rng: Option<&mut Rng>, _actions: &mut Actions) {}
-
-        fn values(&self, obs: &Tensor) -> Option<Vec<f32>> {
-            Some(obs.to_vec())
-        }
-    }
-
-    fn spec() -> EnvSpec {
-        let observations = Space::Box(BoxSpace::symmetric(&[100.0]));
-        EnvSpec::new("Line-v0", observations, Space::Discrete(2))
-    }
-
-    fn wrapped(config: NormalizeConfig) -> Result<(Box<dyn Agent>, Log), AgentError> {
-        let (spec, log) = (spec(), Log::default());
-        let context = AgentContext { spec: &spec, n_envs: 2, total_timesteps: 10, seed: 1 };
-        Ok((config.wrap(Box::new(Witness(log.clone())), &context)?, log))
-    }
-
-    /// Acts on `obs` and observes a step to `next_obs`.
-    fn take(agent: &mut dyn Agent, obs: [f32; 2], next_obs: [f32; 2], rewards: [f64; 2]) {
-        let mut actions = Actions::Discrete(vec![0; 2]);
-        agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions);
-        let mut step = StepBatch::new(2, 1);
-        step.next_obs = next_obs.to_vec();
-        step.rewards = rewards.to_vec();
-        step.terminated[1] = true;
-        agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
+    fn normalizer(config: NormalizeConfig) -> Result<Normalizer, AgentError> {
+        let space = Space::Box(BoxSpace::symmetric(&[100.0]));
+        let spec = EnvSpec::new("Line-v0", space, Space::Discrete(2));
+        Normalizer::of(&AgentContext::new(&spec, 2, 10, 1).with_normalize(config))
     }
 
     fn assert_near(found: f64, expected: f64) {
@@ -362,59 +285,54 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_inside_sees_observations_of_mean_0_and_variance_1_within_the_clip() {
+    fn observations_come_to_mean_0_and_variance_1_within_the_clip() {
         let config = NormalizeConfig { obs: true, clip_obs: 3.0, ..NormalizeConfig::default() };
-        let (mut agent, log) = wrapped(config).unwrap();
-        take(&mut *agent, [2.0, 6.0], [8.0, 90.0], [1.0, -7.0]);
+        let mut normalizer = normalizer(config).unwrap();
+        normalizer.observe(&[2.0, 6.0]);
         // Mean 4, standard deviation 2.
-        let (obs, next_obs, rewards) = log.lock().unwrap()[0].clone();
-        assert_near(obs[0].into(), -1.0);
-        assert_near(obs[1].into(), 1.0);
-        assert_near(next_obs[0].into(), 2.0);
-        assert_eq!(next_obs[1], 3.0);
-        assert_eq!(rewards, [1.0, -7.0]);
+        let mut rows = [2.0, 6.0, 8.0, 90.0];
+        normalizer.normalize_obs(&mut rows);
+        for (found, expected) in rows.into_iter().zip([-1.0, 1.0, 2.0, 3.0]) {
+            assert_near(found.into(), expected);
+        }
+        assert_eq!(normalizer.normalized_reward(-7.0), -7.0);
     }
 
     #[test]
-    fn rewards_are_divided_by_the_deviation_of_the_discounted_return() {
+    fn rewards_are_divided_by_the_deviation_of_the_return_which_ends_with_its_episode() {
         let config = NormalizeConfig { reward: true, gamma: 0.5, ..NormalizeConfig::default() };
-        let (mut agent, log) = wrapped(config).unwrap();
-        take(&mut *agent, [0.0; 2], [0.0; 2], [2.0, 6.0]);
-        take(&mut *agent, [0.0; 2], [0.0; 2], [3.0, 4.0]);
-        // Returns 2 and 6: deviation 2. Then 2/2 + 3 = 4 and, after an end, 4: all four have mean
-        // 4 and variance (4 + 4) / 4 = 2.
-        let log = log.lock().unwrap();
-        assert_near(log[0].2[0], 1.0);
-        assert_near(log[0].2[1], 3.0);
-        assert_near(log[1].2[0], 3.0 / 2_f64.sqrt());
-        assert_near(log[1].2[1], 4.0 / 2_f64.sqrt());
-        // The value of observation 5, in the environment's own rewards.
-        let values = agent.policy().values(&Tensor::from_slice(&[5.0], [1, 1])).unwrap();
-        assert_near(values[0].into(), 5.0 * 2_f64.sqrt());
+        let mut normalizer = normalizer(config).unwrap();
+        let mut returns = DiscountedReturns::new(2);
+        let mut step = StepBatch::new(2, 1);
+        step.rewards = vec![2.0, 6.0];
+        // One episode ends at its time limit: its return begins anew all the same.
+        step.truncated[1] = true;
+        returns.observe(&step, &mut normalizer);
+        // Returns 2 and 6: deviation 2.
+        assert_near(normalizer.normalized_reward(2.0), 1.0);
+        assert_near(normalizer.normalized_reward(6.0), 3.0);
+        step.rewards = vec![3.0, 4.0];
+        returns.observe(&step, &mut normalizer);
+        // 2/2 + 3 = 4 and, after the end, 4: all four have mean 4 and variance (4 + 4) / 4 = 2.
+        assert_near(normalizer.normalized_reward(3.0), 3.0 / 2_f64.sqrt());
+        assert_near(normalizer.reward_scale(), 2_f64.sqrt());
     }
 
     #[test]
-    fn the_policy_normalises_with_saved_statistics_and_leaves_them_alone() {
+    fn saved_statistics_come_back() {
         let config = NormalizeConfig { obs: true, reward: true, ..NormalizeConfig::default() };
-        let (mut agent, _) = wrapped(config.clone()).unwrap();
-        take(&mut *agent, [2.0, 6.0], [8.0, 9.0], [1.0, 2.0]);
-        let saved = agent.state();
-        let obs = Tensor::from_slice(&[8.0, 80.0], [2, 1]);
-        let values = agent.policy().values(&obs);
-        assert_eq!(agent.state(), saved);
-        let (mut restored, _) = wrapped(config).unwrap();
-        assert_ne!(restored.policy().values(&obs), values);
-        restored.load_state(&saved).unwrap();
-        assert_eq!(restored.policy().values(&obs), values);
-        assert_eq!(restored.state(), saved);
+        let mut seen = normalizer(config).unwrap();
+        seen.observe(&[2.0, 6.0]);
+        let mut restored = normalizer(config).unwrap();
+        assert_ne!(restored, seen);
+        restored.load_state(&seen.state()).unwrap();
+        assert_eq!(restored, seen);
     }
 
     #[test]
-    fn wrong_settings_are_refused_and_nothing_is_wrapped_unless_switched_on() {
+    fn wrong_settings_are_refused() {
         let config = NormalizeConfig { clip_obs: 0.0, ..NormalizeConfig::default() };
-        let message = wrapped(config).map(|_| ()).unwrap_err().to_string();
+        let message = normalizer(config).unwrap_err().to_string();
         assert_eq!(message, "`normalize.clip_obs` is `0`: must be above 0");
-        let (agent, _) = wrapped(NormalizeConfig::default()).unwrap();
-        assert_eq!(agent.state(), State::new());
     }
 }

@@ -33,11 +33,6 @@ impl Schedule {
     }
 }
 
-/// The share of the run that lies ahead after `step` of `total_timesteps` steps, in [0, 1].
-pub fn progress_remaining(step: u64, total_timesteps: u64) -> f64 {
-    (1.0 - step as f64 / total_timesteps as f64).clamp(0.0, 1.0)
-}
-
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,18 +85,6 @@ impl Visitor<'_> for ScheduleVisitor {
     }
 }
 
-/// A period in environment steps. A vector step advances by many steps at once, so a plain
-/// `step % period == 0` would miss most multiples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Every(pub u64);
-
-impl Every {
-    /// Whether a multiple of the period was reached by the last `advanced` of `step` steps.
-    pub fn due(self, step: u64, advanced: u64) -> bool {
-        step / self.0 > (step - advanced) / self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,19 +112,10 @@ mod tests {
     #[test]
     fn a_linear_schedule_falls_to_zero_over_the_run() {
         let schedule = Schedule::Linear(0.2);
-        let at = |step| schedule.value(progress_remaining(step, 1000));
-        assert_eq!([at(0), at(250), at(1000), at(2000)], [0.2, 0.15000000000000002, 0.0, 0.0]);
+        assert_eq!(
+            [1.0, 0.75, 0.0].map(|left| schedule.value(left)),
+            [0.2, 0.15000000000000002, 0.0]
+        );
         assert_eq!(Schedule::Constant(0.2).value(0.1), 0.2);
-    }
-
-    #[test]
-    fn a_period_is_due_once_per_multiple_whatever_the_number_of_environments() {
-        for n_envs in [1, 3, 8, 40] {
-            let steps = (1..=600 / n_envs).map(|vector_step| vector_step * n_envs);
-            let due = steps.filter(|&step| Every(10).due(step, n_envs)).count() as u64;
-            assert_eq!(due, (600 / n_envs).min(600 / n_envs * n_envs / 10), "{n_envs}");
-        }
-        assert!(!Every(10).due(9, 1) && Every(10).due(10, 1) && !Every(10).due(11, 1));
-        assert!(Every(10).due(12, 4) && !Every(10).due(16, 4) && Every(10).due(20, 4));
     }
 }

@@ -1,7 +1,10 @@
-//! What learning aims at: advantages, returns and target networks. All but the last are pure
-//! functions of plain numbers.
+//! What learning aims at: advantages, returns, losses that several algorithms share, and target
+//! networks.
 
-use rlrun_tensor::{Parameter, no_grad};
+use rlrun_nn::Module;
+use rlrun_tensor::{Reduction, Tensor, no_grad};
+
+use crate::buffers::ReplayBatch;
 
 /// A rollout as [`gae`] reads it. Rows are time-major: row `t * n_envs + e` is step `t` of
 /// environment `e`.
@@ -47,15 +50,24 @@ pub fn gae(rollout: &Rollout<'_>, gamma: f32, gae_lambda: f32, advantages: &mut 
     }
 }
 
-/// One-step or n-step targets y = r + d v', written into `targets`.
+/// One-step or n-step targets y = r + d v', of the shape of `next_values`: `[B]`, or `[B, n]` for n
+/// values of each successor.
 ///
-/// `discounts` d are γⁿ, or 0 after a termination; `next_values` v' are what is expected from the
-/// successor, max_a Q̂(s', a) in DQN (Mnih et al. 2015, algorithm 1).
-pub fn td_target(rewards: &[f32], discounts: &[f32], next_values: &[f32], targets: &mut Vec<f32>) {
-    targets.clear();
-    let rows = rewards.iter().zip(discounts).zip(next_values);
+/// The discounts d are γⁿ, or 0 after a termination; v' is what is expected from the successor,
+/// max_a Q̂(s', a) in DQN (Mnih et al. 2015, algorithm 1). The result carries no history.
+///
+/// # Panics
+/// If there is not a row for each row of `batch`.
+pub fn td_target(batch: &ReplayBatch, next_values: &Tensor) -> Tensor {
+    let rows = batch.rewards.len();
+    assert_eq!(next_values.dims()[0], rows, "next values and rewards differ in length");
+    let values = next_values.to_scratch();
+    let discounted = batch.rewards.iter().zip(&batch.discounts);
+    let targets = discounted.zip(values.chunks_exact(values.len() / rows));
     // A discount of 0 hides the value, even one that is not finite.
-    targets.extend(rows.map(|((r, &d), v)| if d == 0.0 { *r } else { r + d * v }));
+    let target = |(r, d): (&f32, &f32), v: &f32| if *d == 0.0 { *r } else { r + d * v };
+    let targets = targets.flat_map(|(row, values)| values.iter().map(move |v| target(row, v)));
+    Tensor::from_vec(targets.collect(), next_values.dims())
 }
 
 /// One step as [`n_step`] reads it.
@@ -97,15 +109,39 @@ pub fn n_step(rewards: impl Iterator<Item = Reward>, gamma: f32) -> NStep {
 }
 
 /// Moves the parameters of a target network towards those of the online one:
-/// θ̂ ← θ̂ + τ (θ - θ̂).
+/// θ̂ ← (1 - τ) θ̂ + τ θ.
 ///
 /// Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1; τ = 1 copies, as in DQN.
-pub fn polyak_update(online: &[Parameter], target: &[Parameter], tau: f32) {
+pub fn polyak_update(online: &dyn Module, target: &dyn Module, tau: f64) {
     no_grad(|| {
-        for (online, target) in online.iter().zip(target) {
-            if tau == 1.0 { target.copy_(online) } else { target.lerp_(online, tau) }
+        for (online, target) in online.parameters().iter().zip(target.parameters()) {
+            if tau == 1.0 {
+                target.copy_(online);
+            } else {
+                target.mul_scalar_((1.0 - tau) as f32);
+                target.add_scaled_(online, tau as f32);
+            }
         }
     });
+}
+
+/// The quantile Huber loss with κ = 1 between quantiles `[B, N]` and samples of their targets
+/// `[B, M]`: Σ_i E_j[ |τ_i - 1(u_ij < 0)| L(u_ij) ], u_ij = target_j - quantile_i, mean over the
+/// batch.
+///
+/// Dabney et al. 2018, arXiv 1710.10044, eq. 10, with τ_i in the middle of the i-th of N shares.
+pub fn quantile_huber_loss(quantiles: &Tensor, targets: &Tensor) -> Tensor {
+    let [rows, n, m] = [quantiles.dims()[0], quantiles.dims()[1], targets.dims()[1]];
+    let errors = targets.unsqueeze(1) - quantiles.unsqueeze(-1);
+    let taus: Vec<f32> = (0..n).map(|i| (i as f32 + 0.5) / n as f32).collect();
+    let weight = |(index, error): (usize, &f32)| {
+        let tau: f32 = taus[index / m % n];
+        if *error < 0.0 { 1.0 - tau } else { tau }
+    };
+    let weights = errors.to_scratch().iter().enumerate().map(weight).collect();
+    let weights = Tensor::from_vec(weights, [rows, n, m]);
+    let huber = errors.huber_loss_with(&errors.zeros_like(), 1.0, Reduction::None);
+    (weights * huber).sum_dim(1, false).mean()
 }
 
 /// Shifts and scales to mean 0 and standard deviation 1: x ← (x - mean) / (std + 1e-8), with the
@@ -123,128 +159,5 @@ pub fn normalize(numbers: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rlrun_tensor::Tensor;
-
-    const NO: bool = false;
-    const YES: bool = true;
-
-    fn advantages(rollout: &Rollout<'_>, gamma: f32, gae_lambda: f32) -> Vec<f32> {
-        let mut advantages = vec![f32::NAN; rollout.rewards.len()];
-        gae(rollout, gamma, gae_lambda, &mut advantages);
-        advantages
-    }
-
-    fn assert_close(found: &[f32], expected: &[f32]) {
-        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
-        assert!(found.len() == expected.len() && found.iter().zip(expected).all(near), "{found:?}");
-    }
-
-    #[test]
-    fn gae_sums_discounted_errors_backwards() {
-        // δ = [1 + .5·2 - 1, 2 + .5·3 - 2, 3 + .5·4 - 3] = [1, 1.5, 2], γλ = 0.25.
-        let rollout = Rollout {
-            n_envs: 1,
-            rewards: &[1.0, 2.0, 3.0],
-            values: &[1.0, 2.0, 3.0],
-            next_values: &[2.0, 3.0, 4.0],
-            terminated: &[NO; 3],
-            truncated: &[NO; 3],
-        };
-        assert_close(&advantages(&rollout, 0.5, 0.5), &[1.5, 2.0, 2.0]);
-    }
-
-    #[test]
-    fn gae_bootstraps_at_a_time_limit_and_not_at_a_termination() {
-        // The middle step ends an episode; its successor is worth 10.
-        let rollout = Rollout {
-            n_envs: 1,
-            rewards: &[1.0, 1.0, 1.0],
-            values: &[0.0; 3],
-            next_values: &[0.0, 10.0, 0.0],
-            terminated: &[NO; 3],
-            truncated: &[NO, YES, NO],
-        };
-        assert_close(&advantages(&rollout, 0.5, 1.0), &[4.0, 6.0, 1.0]);
-        let terminated = &[NO, YES, NO];
-        let terminal = Rollout { terminated, truncated: &[NO; 3], ..rollout };
-        assert_close(&advantages(&terminal, 0.5, 1.0), &[1.5, 1.0, 1.0]);
-        // A step that reaches both ends is terminal.
-        let both = Rollout { terminated, ..rollout };
-        assert_close(&advantages(&both, 0.5, 1.0), &[1.5, 1.0, 1.0]);
-    }
-
-    #[test]
-    fn gae_keeps_environments_apart() {
-        // Environment 0 gives 1, 2 and is terminated first; environment 1 gives 10, 20.
-        let rollout = Rollout {
-            n_envs: 2,
-            rewards: &[1.0, 10.0, 2.0, 20.0],
-            values: &[0.0; 4],
-            next_values: &[0.0, 0.0, 100.0, 200.0],
-            terminated: &[YES, NO, NO, NO],
-            truncated: &[NO; 4],
-        };
-        assert_close(&advantages(&rollout, 0.5, 1.0), &[1.0, 70.0, 52.0, 120.0]);
-    }
-
-    #[test]
-    fn an_endless_reward_of_one_is_worth_one_over_one_minus_gamma_at_a_time_limit() {
-        // If v already is 1 / (1 - γ), nothing is better or worse than expected.
-        let rollout = Rollout {
-            n_envs: 1,
-            rewards: &[1.0; 4],
-            values: &[10.0; 4],
-            next_values: &[10.0; 4],
-            terminated: &[NO; 4],
-            truncated: &[NO, NO, YES, NO],
-        };
-        assert_close(&advantages(&rollout, 0.9, 0.95), &[0.0; 4]);
-    }
-
-    #[test]
-    fn td_targets_ignore_the_value_after_a_termination() {
-        let mut targets = vec![7.0];
-        td_target(&[1.0, 2.0], &[0.9, 0.0], &[10.0, f32::NAN], &mut targets);
-        assert_eq!(targets, [10.0, 2.0]);
-    }
-
-    #[test]
-    fn n_step_sums_stop_at_the_end_of_the_episode() {
-        let step = |reward, terminated, truncated| Reward { reward, terminated, truncated };
-        let steps = [step(1.0, NO, NO), step(2.0, NO, NO), step(4.0, NO, NO)];
-        let sum = |steps: &[Reward]| n_step(steps.iter().copied(), 0.5);
-        assert_eq!(sum(&steps[..1]), NStep { reward: 1.0, steps: 1, discount: 0.5 });
-        assert_eq!(sum(&steps), NStep { reward: 3.0, steps: 3, discount: 0.125 });
-        let truncated = [steps[0], step(2.0, NO, YES), steps[2]];
-        assert_eq!(sum(&truncated), NStep { reward: 2.0, steps: 2, discount: 0.25 });
-        let terminated = [steps[0], step(2.0, YES, NO), steps[2]];
-        assert_eq!(sum(&terminated), NStep { reward: 2.0, steps: 2, discount: 0.0 });
-    }
-
-    #[test]
-    fn polyak_moves_by_tau() {
-        let parameter = |numbers| [Parameter::new(Tensor::from_slice(numbers, [2]))];
-        let (online, target) = (parameter(&[4.0, 4.0]), parameter(&[0.0, 8.0]));
-        polyak_update(&online, &target, 0.25);
-        assert_eq!(target[0].to_vec(), [1.0, 7.0]);
-        polyak_update(&online, &target, 1.0);
-        assert_eq!(target[0].to_vec(), [4.0, 4.0]);
-        assert!(target[0].requires_grad() && !target[0].shares_storage(&online[0]));
-    }
-
-    #[test]
-    fn normalized_numbers_have_mean_zero_and_unbiased_deviation_one() {
-        // Mean 2, deviation √((1 + 0 + 1) / 2) = 1.
-        let mut numbers = [1.0, 2.0, 3.0];
-        normalize(&mut numbers);
-        assert_close(&numbers, &[-1.0, 0.0, 1.0]);
-        let mut one = [5.0];
-        normalize(&mut one);
-        assert_eq!(one, [5.0]);
-        let mut same = [2.0; 4];
-        normalize(&mut same);
-        assert_eq!(same, [0.0; 4]);
-    }
-}
+#[path = "targets_tests.rs"]
+mod tests;

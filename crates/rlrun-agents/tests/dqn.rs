@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use rlrun_agents::schedule::Schedule;
-use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, DqnConfig, Metrics, Transition};
+use rlrun_agents::{
+    Agent, AgentConfig, AgentContext, AgentError, DqnConfig, Memory, Metrics, Transition,
+};
 use rlrun_core::State;
-use rlrun_env::{Actions, BoxSpace, EnvSpec, Space, StepBatch};
-use rlrun_tensor::{Tensor, inference_mode};
+use rlrun_env::{Actions, BoxSpace, EnvSpec, Observations, Space, StepBatch};
 
 fn spec(action_space: Space) -> EnvSpec {
     EnvSpec::new("Test-v0", Space::Box(BoxSpace::symmetric(&[1.0])), action_space)
@@ -28,7 +29,7 @@ fn config() -> DqnConfig {
 
 fn build(config: DqnConfig, n_envs: usize) -> Box<dyn Agent> {
     let spec = spec(Space::Discrete(2));
-    let context = AgentContext { spec: &spec, n_envs, total_timesteps: 1000, seed: 1 };
+    let context = AgentContext::new(&spec, n_envs, 1000, 1);
     config.build(&context).unwrap()
 }
 
@@ -39,18 +40,29 @@ fn step(agent: &mut dyn Agent, n_envs: usize) -> Result<Option<Metrics>, AgentEr
     batch.rewards = vec![3.0; n_envs];
     let actions = Actions::Discrete(vec![0; n_envs]);
     let obs = vec![1.0; n_envs];
-    agent.observe(&Transition { obs: &obs, actions: &actions, step: &batch });
+    let seen = Observations { rows: &obs, starts: &vec![false; n_envs], masks: &[] };
+    agent.observe(&Transition { seen, actions: &actions, step: &batch })?;
     agent.update()
 }
 
-/// Sets Q(s, a) = weight[a] s + bias[a] of the network `name`.
+/// Sets Q(s, a) = weight[a] s + bias[a] of the online network or of the target.
 fn set_q(agent: &mut dyn Agent, name: &str, weight: [f32; 2], bias: [f32; 2]) {
-    let mut state = agent.state();
     let mut net = State::new();
     net.insert_f32("0.weight", &[2, 1], &weight);
     net.insert_f32("0.bias", &[2], &bias);
-    state.insert_child(name, net);
-    agent.load_state(&state).unwrap();
+    let mut state = State::new();
+    if name == "online" {
+        state.insert_child("net", net);
+        agent.policy_mut().load_state(&state).unwrap();
+    } else {
+        state = agent.state();
+        state.insert_child(name, net);
+        agent.load_state(&state).unwrap();
+    }
+}
+
+fn online(agent: &dyn Agent) -> State {
+    agent.policy().state().child("net")
 }
 
 fn loss_of_first_update(config: DqnConfig) -> f64 {
@@ -77,35 +89,35 @@ fn double_targets_take_the_action_that_the_online_network_prefers() {
 #[test]
 fn dueling_values_are_a_value_plus_centred_advantages() {
     let mut agent = build(DqnConfig { dueling: true, ..config() }, 1);
-    let mut state = agent.state();
+    let mut state = agent.policy().state();
     for (path, shape, data) in [
-        ("online.value.0.weight", &[1, 1][..], &[2.0][..]),
-        ("online.value.0.bias", &[1], &[1.0]),
-        ("online.advantage.0.weight", &[2, 1], &[1.0, 3.0]),
-        ("online.advantage.0.bias", &[2], &[0.0, 0.0]),
+        ("net.value.0.weight", &[1, 1][..], &[2.0][..]),
+        ("net.value.0.bias", &[1], &[1.0]),
+        ("net.advantage.0.weight", &[2, 1], &[1.0, 3.0]),
+        ("net.advantage.0.bias", &[2], &[0.0, 0.0]),
     ] {
         state.insert_f32(path, shape, data);
     }
-    agent.load_state(&state).unwrap();
+    agent.policy_mut().load_state(&state).unwrap();
     // At s = 2: V = 5, A = (2, 6), Q = (5 + 2 - 4, 5 + 6 - 4); at s = -1: V = -1, A = (-1, -3).
-    let obs = || Tensor::from_slice(&[2.0, -1.0], [2, 1]);
-    let values = inference_mode(|| agent.policy().values(&obs()));
+    let seen = Observations { rows: &[2.0, -1.0], starts: &[false; 2], masks: &[] };
+    let values = agent.policy().values(&seen, &Memory::none());
     assert_eq!(values, Some(vec![7.0, 0.0]));
     let mut actions = Actions::Discrete(Vec::new());
-    inference_mode(|| agent.policy().act(&obs(), None, &mut actions));
+    agent.policy().act(&seen, &mut Memory::none(), None, &mut actions).unwrap();
     assert_eq!(actions, Actions::Discrete(vec![1, 0]));
 }
 
 #[test]
 fn the_target_network_is_copied_at_its_interval_and_not_between() {
     let mut agent = build(DqnConfig { target_update_interval: 4, ..config() }, 1);
-    let first = agent.state().child("online");
+    let first = online(&*agent);
     assert_eq!(agent.state().child("target"), first, "both networks start equal");
     for _ in 0..3 {
         step(&mut *agent, 1).unwrap();
     }
     assert_eq!(agent.state().child("target"), first);
-    let third = agent.state().child("online");
+    let third = online(&*agent);
     assert_ne!(third, first);
     // The copy is taken before the fourth update.
     step(&mut *agent, 1).unwrap();
@@ -149,7 +161,7 @@ fn share_of_action_1(agent: &mut dyn Agent) -> f64 {
     let mut actions = Actions::Discrete(Vec::new());
     let mut count = 0;
     for _ in 0..4000 {
-        inference_mode(|| agent.act(&Tensor::from_slice(&[1.0], [1, 1]), &mut actions));
+        agent.act(&Observations::row(&[1.0]), &mut actions).unwrap();
         let Actions::Discrete(choices) = &actions else { panic!("{actions:?}") };
         count += choices[0];
     }
@@ -178,22 +190,24 @@ fn a_random_action_is_taken_with_probability_epsilon_and_always_during_warm_up()
 fn the_exploration_rate_is_reported_as_it_falls() {
     let config = DqnConfig { exploration_fraction: 0.01, train_freq: 5, ..config() };
     let mut agent = build(config, 1);
-    let rates: Vec<f64> = (0..10)
-        .filter_map(|_| step(&mut *agent, 1).unwrap())
-        .map(|metrics| metrics.get("rollout/exploration_rate").unwrap())
-        .collect();
+    let rate = |agent: &dyn Agent| agent.metrics().get("rollout/exploration_rate").unwrap();
+    // Shown before anything was learnt.
+    assert_eq!(rate(&*agent), 1.0);
     // From 1 to 0.05 over 10 steps.
-    assert!((rates[0] - 0.525).abs() < 1e-9 && (rates[1] - 0.05).abs() < 1e-9, "{rates:?}");
+    for expected in [0.525, 0.05] {
+        (0..5).for_each(|_| drop(step(&mut *agent, 1).unwrap()));
+        assert!((rate(&*agent) - expected).abs() < 1e-9);
+    }
 }
 
 #[test]
 fn a_gradient_that_is_not_finite_stops_before_it_reaches_the_parameters() {
     let mut agent = build(config(), 1);
     set_q(&mut *agent, "target", [0.0, 0.0], [f32::INFINITY, 0.0]);
-    let before = agent.state().child("online");
+    let before = online(&*agent);
     let error = step(&mut *agent, 1).unwrap_err();
     assert!(error.to_string().starts_with("the loss is `inf` in update 0: "), "{error}");
-    assert_eq!(agent.state().child("online"), before);
+    assert_eq!(online(&*agent), before);
 }
 
 #[test]
@@ -202,7 +216,7 @@ fn settings_out_of_range_are_named_with_their_rule() {
         let mut config = config();
         change(&mut config);
         let spec = spec(action_space);
-        let context = AgentContext { spec: &spec, n_envs: 8, total_timesteps: 1000, seed: 1 };
+        let context = AgentContext::new(&spec, 8, 1000, 1);
         config.build(&context).err().map(|error| error.to_string()).unwrap()
     };
     let with = |change| message(change, Space::Discrete(2));
@@ -215,15 +229,18 @@ fn settings_out_of_range_are_named_with_their_rule() {
             with(|c| c.gradient_steps = 0),
             "`agent.gradient_steps` is `0`: must be at least 1, or -1",
         ),
-        (with(|c| c.tau = 0.0), "`agent.tau` is `0`: must be above 0"),
+        (
+            with(|c| c.tau = 0.0),
+            "`agent.tau` is `0`: must be above 0, and finite and not 0 as an f32",
+        ),
         (
             with(|c| c.learning_rate = Schedule::Constant(-1.0)),
-            "`agent.learning_rate` is `-1`: must start above 0",
+            "`agent.learning_rate` is `-1`: must start above 0, and finite as an f32",
         ),
         (
             message(|_| {}, Space::Box(BoxSpace::symmetric(&[2.0]))),
             "`dqn` cannot act in `Test-v0`, whose actions are Box(-2, 2): it needs a Discrete \
-             action space; `ppo` also takes a Box",
+             action space; `ppo` and `a2c` take any",
         ),
     ] {
         assert_eq!(found, expected);

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+use rlrun_agents::networks::NetArch;
 use rlrun_agents::schedule::Schedule;
-use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, Metrics, PpoConfig, Transition};
-use rlrun_env::{Actions, BoxSpace, EnvSpec, Space, StepBatch};
-use rlrun_tensor::{Tensor, inference_mode};
+use rlrun_agents::{
+    Agent, AgentConfig, AgentContext, AgentError, Memory, Metrics, PpoConfig, Transition,
+};
+use rlrun_env::{Actions, BoxSpace, EnvSpec, Observations, Space, StepBatch};
 
 fn spec(action_space: Space) -> EnvSpec {
     EnvSpec::new("Test-v0", Space::Box(BoxSpace::symmetric(&[1.0])), action_space)
 }
 
 fn context(spec: &EnvSpec) -> AgentContext<'_> {
-    AgentContext { spec, n_envs: 2, total_timesteps: 1000, seed: 1 }
+    AgentContext::new(spec, 2, 1000, 1)
 }
 
 /// A rollout of 16 steps, updated in one minibatch.
@@ -21,23 +23,23 @@ fn config() -> PpoConfig {
 }
 
 fn values(agent: &dyn Agent, obs: &[f32]) -> Vec<f32> {
-    let obs = || Tensor::from_slice(obs, [obs.len(), 1]);
-    inference_mode(|| agent.policy().values(&obs())).unwrap()
+    let seen = Observations { rows: obs, starts: &vec![false; obs.len()], masks: &[] };
+    agent.policy().values(&seen, &Memory::none()).unwrap()
 }
 
 /// One rollout in which the reward of an action is `reward(action)` and each step ends its episode.
 fn bandit(agent: &mut dyn Agent, reward: fn(usize) -> f64) -> Result<Metrics, AgentError> {
-    let obs = [0.5, -0.5];
+    let seen = Observations { rows: &[0.5, -0.5], starts: &[false; 2], masks: &[] };
     let mut actions = Actions::Discrete(Vec::new());
     loop {
-        inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
+        agent.act(&seen, &mut actions)?;
         let Actions::Discrete(choices) = &actions else { panic!("{actions:?}") };
         let mut step = StepBatch::new(2, 1);
         step.next_obs = vec![0.0; 2];
         step.rewards = choices.iter().map(|&choice| reward(choice)).collect();
         step.terminated = vec![true; 2];
         step.truncated = vec![false; 2];
-        agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
+        agent.observe(&Transition { seen, actions: &actions, step: &step })?;
         if let Some(metrics) = agent.update()? {
             return Ok(metrics);
         }
@@ -133,15 +135,15 @@ fn linear_schedules_fall_with_the_steps_observed() {
 fn continuous_actions_reach_the_environment_within_their_bounds() {
     let spec = spec(Space::Box(BoxSpace::new([-1.0, 0.0], [1.0, 0.5])));
     let mut agent = PpoConfig { log_std_init: 2.0, ..config() }.build(&context(&spec)).unwrap();
-    let obs = [0.1, 0.2];
+    let seen = Observations { rows: &[0.1, 0.2], starts: &[false; 2], masks: &[] };
     let mut actions = Actions::Discrete(Vec::new());
     let metrics = loop {
-        inference_mode(|| agent.act(&Tensor::from_slice(&obs, [2, 1]), &mut actions));
+        agent.act(&seen, &mut actions).unwrap();
         let Actions::Continuous { values, dim: 2 } = &actions else { panic!("{actions:?}") };
         assert!(values.chunks(2).all(|a| a[0].abs() <= 1.0 && (0.0..=0.5).contains(&a[1])));
         let mut step = StepBatch::new(2, 1);
         step.rewards = vec![1.0; 2];
-        agent.observe(&Transition { obs: &obs, actions: &actions, step: &step });
+        agent.observe(&Transition { seen, actions: &actions, step: &step }).unwrap();
         if let Some(metrics) = agent.update().unwrap() {
             break metrics;
         }
@@ -158,10 +160,18 @@ fn continuous_actions_reach_the_environment_within_their_bounds() {
 #[test]
 fn a_reward_that_is_not_a_number_stops_before_it_reaches_the_parameters() {
     let mut agent = build(config());
-    let before = agent.state().child("net");
+    let before = agent.policy().state();
     let error = bandit(&mut *agent, |_| f64::NAN).unwrap_err();
     assert!(error.to_string().starts_with("the loss is `NaN` in update 0: "), "{error}");
-    assert_eq!(agent.state().child("net"), before);
+    assert_eq!(agent.policy().state(), before);
+}
+
+#[test]
+fn the_last_minibatch_of_an_epoch_has_what_is_left() {
+    // 16 rows in minibatches of 5: 5, 5, 5 and 1, whose advantage stays as it is.
+    let mut agent = build(PpoConfig { batch_size: 5, ..config() });
+    bandit(&mut *agent, |action| action as f64).unwrap();
+    assert_eq!(agent.state().counter("learner.n_updates"), Ok(4));
 }
 
 #[test]
@@ -177,24 +187,22 @@ fn settings_out_of_range_are_named_with_their_rule() {
     };
     for (found, expected) in [
         (
-            with(|c| c.batch_size = 7),
-            "`agent.batch_size` is `7`: does not divide n_envs * n_steps = 16",
-        ),
-        (with(|c| c.batch_size = 0), "`agent.batch_size` is `0`: must be at least 1"),
-        (
-            with(|c| c.batch_size = 1),
-            "`agent.batch_size` is `1`: must be at least 2 while `agent.normalize_advantage` is true",
+            with(|c| c.batch_size = 0),
+            "`agent.batch_size` is `0`: must be between 1 and 1099511627776",
         ),
         (with(|c| c.gamma = 1.5), "`agent.gamma` is `1.5`: must be between 0 and 1"),
         (with(|c| c.gae_lambda = f64::NAN), "`agent.gae_lambda` is `NaN`: must be between 0 and 1"),
         (
             with(|c| c.learning_rate = Schedule::Linear(0.0)),
-            "`agent.learning_rate` is `lin_0`: must start above 0",
+            "`agent.learning_rate` is `lin_0`: must start above 0, and finite as an f32",
         ),
-        (with(|c| c.target_kl = Some(-1.0)), "`agent.target_kl` is `-1`: must be above 0"),
         (
-            with(|c| c.net_arch = vec![64, 0]),
-            "`agent.net_arch` is `[64, 0]`: must list widths of at least 1",
+            with(|c| c.target_kl = Some(-1.0)),
+            "`agent.target_kl` is `-1`: must be above 0, and finite and not 0 as an f32",
+        ),
+        (
+            with(|c| c.net_arch = NetArch::Same(vec![64, 0])),
+            "`agent.net_arch` is `[64, 0]`: must list widths between 1 and 131072",
         ),
     ] {
         assert_eq!(found, expected);

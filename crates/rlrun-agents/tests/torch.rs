@@ -57,7 +57,7 @@ fn check(row: &Value) -> Result<(), String> {
     let value = tensor(&row["value"]);
     let value = if single { value.unsqueeze(-1) } else { value };
     if kind == "TanhNormal" {
-        let policy = TanhNormal { mean: params.get("mean"), std: params.get("std") };
+        let policy = TanhNormal { mean: params.get("mean"), log_std: params.get("std").log() };
         squashes(row)?;
         return compare(row, "log_prob", &policy.log_prob(&value), &params);
     }
@@ -120,8 +120,10 @@ fn compare(row: &Value, what: &str, found: &Tensor, params: &Params) -> Result<(
 
 fn squashes(row: &Value) -> Result<(), String> {
     let values = floats(&row["value"]["data"]);
-    let mut actions = Actions::Continuous { dim: values.len(), values };
-    TanhNormal::squash(&mut actions);
+    let mean = Tensor::from_slice(&values, [1, values.len()]);
+    let mut actions = Actions::Discrete(Vec::new());
+    let median = TanhNormal { log_std: mean.zeros_like(), mean }.mode(&mut actions);
+    median.map_err(|error| error.to_string())?;
     let Actions::Continuous { values, .. } = actions else { unreachable!() };
     close(&values, &row["squashed"]["data"], &Value::Null, "squashed")
 }

@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
-use rlrun_agents::Transition;
 use rlrun_agents::buffers::{ReplayBuffer, Sampling};
+use rlrun_agents::{AgentContext, Normalizer, Transition};
 use rlrun_core::{Purpose, rng_stream};
-use rlrun_env::{Actions, EnvError};
+use rlrun_env::{Actions, EnvError, Seen};
 use rlrun_nn::Activation;
 
 use crate::{NETS, Net, Workload, repeat, train_step};
@@ -58,17 +58,24 @@ fn replay(size: usize) -> Result<Workload, EnvError> {
     let mut envs = rlrun_envs::make_vec("CartPole-v1", 1, &toml::Table::new())?;
     envs.reset(1)?;
     let mut buffer = ReplayBuffer::new(size, 1, envs.spec());
-    let (obs, actions) = (envs.obs().to_vec(), Actions::Discrete(vec![1]));
+    let actions = Actions::Discrete(vec![1]);
+    let mut seen = Seen::default();
+    seen.keep(&envs.observations());
+    let spec = envs.spec().clone();
+    let normalizer = match Normalizer::of(&AgentContext::new(&spec, 1, 1, 1)) {
+        Ok(normalizer) => normalizer,
+        Err(error) => unreachable!("nothing is normalised: {error}"),
+    };
     let step = envs.step(&actions)?.clone();
     for _ in 0..size {
-        buffer.push(&Transition { obs: &obs, actions: &actions, step: &step });
+        buffer.push(&Transition { seen: seen.observations(), actions: &actions, step: &step });
     }
     let mut batch = buffer.batch();
     let mut rng = rng_stream(1, Purpose::Sampling, 0);
     let run = repeat(move || {
-        buffer.push(&Transition { obs: &obs, actions: &actions, step: &step });
+        buffer.push(&Transition { seen: seen.observations(), actions: &actions, step: &step });
         let sampling = Sampling { batch_size: 64, n_steps: 1, gamma: 0.99 };
-        buffer.sample(sampling, &mut rng, &mut batch);
+        buffer.sample(sampling, &normalizer, &mut rng, &mut batch);
         black_box(&batch);
     });
     Ok(Workload { name: format!("replay/{size}"), run, floor: None })

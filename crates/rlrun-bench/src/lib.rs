@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rlrun_agents::{Agent, AgentConfig, AgentContext, DqnConfig, PpoConfig, Transition};
 use rlrun_core::{Purpose, rng_stream};
-use rlrun_env::{Actions, EnvError, VecEnv};
+use rlrun_env::{Actions, EnvError, Observations, Seen, VecEnv};
 use rlrun_nn::optim::{Adam, AdamConfig, Optimizer};
 use rlrun_nn::{Activation, Init, Layer, Mlp, Module};
 use rlrun_tensor::{Tensor, inference_mode};
@@ -142,24 +142,25 @@ fn build(env: &str, config: impl AgentConfig, n_envs: usize) -> Result<AgentAndE
     let mut envs = rlrun_envs::make_vec(env, n_envs, &toml::Table::new())?;
     envs.reset(1)?;
     let total_timesteps = 1 << 40;
-    let context = AgentContext { spec: envs.spec(), n_envs, total_timesteps, seed: 1 };
+    let context = AgentContext::new(envs.spec(), n_envs, total_timesteps, 1);
     match config.build(&context) {
         Ok(agent) => Ok((agent, envs)),
         Err(error) => unreachable!("the settings of a workload hold: {error}"),
     }
 }
 
+fn act_on(agent: &mut dyn Agent, seen: &Observations<'_>, actions: &mut Actions) {
+    if let Err(error) = agent.act(seen, actions) {
+        unreachable!("a fresh policy computes finite numbers: {error}");
+    }
+}
+
 /// One policy call: observations in, actions out.
 fn act(n_envs: usize) -> Result<Workload, EnvError> {
     let (mut agent, envs) = ppo("CartPole-v1", n_envs)?;
-    let obs = envs.obs().to_vec();
-    let dim = obs.len() / n_envs;
     let mut actions = Actions::zeros(&envs.spec().action_space, n_envs);
     let run = repeat(move || {
-        inference_mode(|| {
-            let obs = Tensor::from_slice(black_box(&obs), [n_envs, dim]);
-            agent.act(&obs, &mut actions);
-        });
+        act_on(&mut *agent, &black_box(envs.observations()), &mut actions);
         black_box(&actions);
     });
     Ok(Workload { name: format!("act/{n_envs}"), run, floor: None })
@@ -168,12 +169,9 @@ fn act(n_envs: usize) -> Result<Workload, EnvError> {
 /// One vector step: act and step the environments.
 fn rollout(env: &'static str, n_envs: usize) -> Result<Workload, EnvError> {
     let (mut agent, mut envs) = ppo(env, n_envs)?;
-    let dim = envs.obs().len() / n_envs;
     let mut actions = Actions::zeros(&envs.spec().action_space, n_envs);
     let run = repeat(move || {
-        inference_mode(|| {
-            agent.act(&Tensor::from_slice(envs.obs(), [n_envs, dim]), &mut actions);
-        });
+        act_on(&mut *agent, &envs.observations(), &mut actions);
         if let Err(error) = envs.step(&actions) {
             unreachable!("a policy acts within the action space: {error}");
         }
@@ -188,18 +186,21 @@ fn update(
     n_envs: usize,
 ) -> Result<Workload, EnvError> {
     let (mut agent, mut envs) = build("CartPole-v1", config, n_envs)?;
-    let dim = envs.obs().len() / n_envs;
     let mut actions = Actions::zeros(&envs.spec().action_space, n_envs);
+    let mut seen = Seen::default();
     let run = Box::new(move |iterations| {
         let (mut done, mut total) = (0, Duration::ZERO);
         while done < iterations {
-            let obs = envs.obs().to_vec();
-            inference_mode(|| agent.act(&Tensor::from_slice(&obs, [n_envs, dim]), &mut actions));
+            seen.keep(&envs.observations());
+            act_on(&mut *agent, &seen.observations(), &mut actions);
             let step = match envs.step(&actions) {
                 Ok(step) => step,
                 Err(error) => unreachable!("a policy acts within the action space: {error}"),
             };
-            agent.observe(&Transition { obs: &obs, actions: &actions, step });
+            let transition = Transition { seen: seen.observations(), actions: &actions, step };
+            if let Err(error) = agent.observe(&transition) {
+                unreachable!("a step of the library's environments can be observed: {error}");
+            }
             let start = Instant::now();
             if matches!(agent.update(), Ok(Some(_))) {
                 total += start.elapsed();

@@ -12,6 +12,6 @@ mod ziggurat;
 pub use numerics::NUMERICS;
 pub use numpy_rng::{NumpyRng, SeedError, SeedSequence};
 pub use report::Report;
-pub use rng::{Purpose, Rng, rng_stream};
+pub use rng::{Purpose, Rng, Streams, rng_stream};
 pub use safetensors::{SafetensorsError, safetensors_metadata};
 pub use state::{State, StateError, Value};

@@ -81,6 +81,48 @@ impl Rng {
     }
 }
 
+/// One stream for each of several environments, so that whoever acts for an environment, in whatever
+/// process, draws what anybody would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Streams(Vec<Rng>);
+
+impl Streams {
+    /// The streams `0..count` of `seed` for `purpose`.
+    pub fn new(seed: u64, purpose: Purpose, count: usize) -> Streams {
+        Streams((0..count as u64).map(|lane| rng_stream(seed, purpose, lane)).collect())
+    }
+
+    /// The streams, one per environment.
+    pub fn lanes(&mut self) -> &mut [Rng] {
+        &mut self.0
+    }
+
+    /// Key and position of each.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        for (lane, rng) in self.0.iter().enumerate() {
+            state.insert_child(&lane.to_string(), rng.state());
+        }
+        state
+    }
+
+    /// Continues at saved positions.
+    ///
+    /// # Errors
+    /// [`StateError`] if an entry is missing or does not fit, or if there are more streams.
+    pub fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        let saved = state.0.keys().filter(|path| path.ends_with(".key")).count();
+        if saved != self.0.len() {
+            let (expected, found) = (vec![self.0.len()], vec![saved]);
+            return Err(StateError::Shape { path: "streams".to_owned(), expected, found });
+        }
+        for (lane, rng) in self.0.iter_mut().enumerate() {
+            rng.load_state(&state.child(&lane.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
 impl TryRng for Rng {
     type Error = Infallible;
 

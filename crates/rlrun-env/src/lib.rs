@@ -26,5 +26,5 @@ pub use error::EnvError;
 pub use space::Space;
 pub use sync_vec_env::SyncVecEnv;
 pub use thread_vec_env::ThreadVecEnv;
-pub use vec_env::{EpisodeStats, Observations, StepBatch, VecEnv};
+pub use vec_env::{EpisodeStats, Observations, Seen, StepBatch, VecEnv};
 pub use wrappers::WrapperConfig;

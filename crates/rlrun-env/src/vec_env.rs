@@ -90,6 +90,32 @@ impl<'a> Observations<'a> {
     }
 }
 
+/// Observations that are kept while the environments go on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    rows: Vec<f32>,
+    starts: Vec<bool>,
+    masks: Vec<bool>,
+}
+
+impl Seen {
+    /// Keeps what is seen now, in the memory of what was seen before.
+    pub fn keep(&mut self, seen: &Observations<'_>) {
+        let Seen { rows, starts, masks } = self;
+        rows.clear();
+        rows.extend_from_slice(seen.rows);
+        starts.clear();
+        starts.extend_from_slice(seen.starts);
+        masks.clear();
+        masks.extend_from_slice(seen.masks);
+    }
+
+    /// What was kept.
+    pub fn observations(&self) -> Observations<'_> {
+        Observations { rows: &self.rows, starts: &self.starts, masks: &self.masks }
+    }
+}
+
 /// Several environments of one kind, stepped together. An environment whose episode ended is reset
 /// within the same step: [`VecEnv::obs`] then holds the first observation of its next episode,
 /// while [`StepBatch::next_obs`] keeps the true successor.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::CheckpointError;
 
 /// Number of the folder layout; another number is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const MANIFEST: &str = "manifest.toml";
 
 /// A run at one step.
@@ -22,7 +22,9 @@ pub struct Checkpoint {
     pub step: u64,
     /// Id of the environment.
     pub env: String,
-    /// Parameters, optimizer, buffers, random streams, counters.
+    /// What has been learnt: all that acting takes.
+    pub policy: State,
+    /// Optimizer, buffers, random streams, counters.
     pub agent: State,
     /// Training environments, mid-episode.
     pub envs: State,
@@ -60,8 +62,9 @@ impl Checkpoint {
         folder_name.strip_prefix("step-")?.parse().ok()
     }
 
-    fn parts(&self) -> [(&'static str, &State); 3] {
+    fn parts(&self) -> [(&'static str, &State); 4] {
         [
+            ("policy.safetensors", &self.policy),
             ("agent.safetensors", &self.agent),
             ("envs.safetensors", &self.envs),
             ("trainer.safetensors", &self.trainer),
@@ -114,6 +117,7 @@ impl Checkpoint {
                 .map_err(|source| CheckpointError::Tensors { path, source })
         };
         Ok(Checkpoint {
+            policy: part("policy.safetensors")?,
             agent: part("agent.safetensors")?,
             envs: part("envs.safetensors")?,
             trainer: part("trainer.safetensors")?,
@@ -226,6 +230,7 @@ mod tests {
         Checkpoint {
             step,
             env: "Line-v0".to_owned(),
+            policy: State::new(),
             agent,
             envs: State::new(),
             trainer: State::new(),
@@ -280,9 +285,9 @@ mod tests {
     #[test]
     fn a_later_format_names_the_version_to_use() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(MANIFEST), "format = 2\nversion = \"9.0.0\"\nnew = 1\n").unwrap();
+        fs::write(dir.path().join(MANIFEST), "format = 3\nversion = \"9.0.0\"\nnew = 1\n").unwrap();
         let message = Checkpoint::load(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("has format 2"), "{message}");
+        assert!(message.contains("has format 3"), "{message}");
         assert!(message.contains("`9.0.0`"), "{message}");
     }
 }

@@ -1,10 +1,11 @@
 //! Evaluation of a policy over whole episodes, always in inference mode.
 
 use rlrun_agents::Policy;
-use rlrun_core::{Purpose, Rng, rng_stream};
-use rlrun_env::{Actions, EnvError, VecEnv};
-use rlrun_tensor::{Tensor, inference_mode, phase};
+use rlrun_core::{Purpose, Streams};
+use rlrun_env::{Actions, VecEnv};
+use rlrun_tensor::phase;
 
+use crate::TrainError;
 use crate::statistics::{bootstrap_ci95, iqm, mean, std};
 
 /// Returns of whole episodes and what they say about the policy.
@@ -34,7 +35,8 @@ pub struct Evaluation {
 /// the first `episodes` to finish anywhere would favour short ones.
 ///
 /// # Errors
-/// [`EnvError`] if the policy acts outside the action space.
+/// [`TrainError::Env`] if the policy acts outside the action space, [`TrainError::Agent`] if what it
+/// computes is not finite.
 ///
 /// # Panics
 /// If `episodes` is 0.
@@ -43,7 +45,7 @@ pub fn evaluate(
     envs: &mut dyn VecEnv,
     episodes: usize,
     seed: u64,
-) -> Result<Evaluation, EnvError> {
+) -> Result<Evaluation, TrainError> {
     play(policy, envs, episodes, seed, None)
 }
 
@@ -59,8 +61,9 @@ pub fn evaluate_stochastic(
     envs: &mut dyn VecEnv,
     episodes: usize,
     seed: u64,
-) -> Result<Evaluation, EnvError> {
-    play(policy, envs, episodes, seed, Some(rng_stream(seed, Purpose::EvalActions, 0)))
+) -> Result<Evaluation, TrainError> {
+    let streams = Streams::new(seed, Purpose::EvalActions, envs.num_envs());
+    play(policy, envs, episodes, seed, Some(streams))
 }
 
 fn play(
@@ -68,24 +71,24 @@ fn play(
     envs: &mut dyn VecEnv,
     episodes: usize,
     seed: u64,
-    mut rng: Option<Rng>,
-) -> Result<Evaluation, EnvError> {
+    mut streams: Option<Streams>,
+) -> Result<Evaluation, TrainError> {
     assert!(episodes > 0, "an evaluation needs at least one episode");
-    let shape = [envs.num_envs(), envs.spec().observation_space.dim()];
     let mut actions = Actions::zeros(&envs.spec().action_space, envs.num_envs());
+    let mut memory = policy.memory(envs.num_envs());
     let mut tally = Tally::new(episodes, envs.num_envs());
     envs.reset(seed)?;
     phase("evaluation", || {
-        inference_mode(|| {
-            while tally.missing > 0 {
-                let obs = Tensor::from_slice(envs.obs(), shape);
-                policy.act(&obs, rng.as_mut(), &mut actions);
-                for episode in &envs.step(&actions)?.finished {
-                    tally.add(episode.env, episode.reward, episode.length);
-                }
+        while tally.missing > 0 {
+            let rngs = streams.as_mut().map(Streams::lanes);
+            let seen = envs.observations();
+            memory.begin(seen.starts);
+            policy.act(&seen, &mut memory, rngs, &mut actions)?;
+            for episode in &envs.step(&actions)?.finished {
+                tally.add(episode.env, episode.reward, episode.length);
             }
-            Ok::<(), EnvError>(())
-        })
+        }
+        Ok::<(), TrainError>(())
     })?;
     Ok(summarize(tally, seed))
 }

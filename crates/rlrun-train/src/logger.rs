@@ -132,14 +132,14 @@ impl Logger {
     }
 
     /// Remembers a number for the next row, replacing the one under the same tag.
-    pub fn record(&mut self, tag: &'static str, value: f64) {
-        self.row.insert(Cow::Borrowed(tag), value);
+    pub fn record(&mut self, tag: impl Into<Cow<'static, str>>, value: f64) {
+        self.row.insert(tag.into(), value);
     }
 
     /// Remembers every number of an update for the next row.
     pub fn record_all(&mut self, metrics: &Metrics) {
-        for &(tag, value) in &metrics.0 {
-            self.record(tag, value);
+        for (tag, value) in &metrics.0 {
+            self.record(tag.clone(), *value);
         }
     }
 

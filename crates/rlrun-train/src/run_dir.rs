@@ -218,7 +218,7 @@ mod tests {
 
     fn checkpoint(step: u64) -> Checkpoint {
         let (agent, envs, trainer) = (State::new(), State::new(), State::new());
-        Checkpoint { step, env: "Line-v0".to_owned(), agent, envs, trainer }
+        Checkpoint { step, env: "Line-v0".to_owned(), policy: State::new(), agent, envs, trainer }
     }
 
     fn new_run() -> (tempfile::TempDir, RunDir) {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rlrun_agents::{Agent, Metrics, Transition};
 use rlrun_core::{State, StateError};
-use rlrun_env::{Actions, EpisodeStats, VecEnv};
-use rlrun_tensor::{GraphWatch, Tensor, inference_mode, phase, phase_counts};
+use rlrun_env::{Actions, EpisodeStats, Seen, VecEnv};
+use rlrun_tensor::{GraphWatch, phase, phase_counts};
 use tracing::{info, warn};
 
 use crate::episodes::EpisodeWindow;
@@ -49,7 +49,7 @@ pub struct Trainer {
     updates: u64,
     best: Option<Best>,
     episodes: EpisodeWindow,
-    obs: Vec<f32>,
+    seen: Seen,
     actions: Actions,
     graph: GraphWatch,
     started: (Instant, u64),
@@ -112,7 +112,7 @@ impl Trainer {
         config.check(envs.num_envs())?;
         envs.reset(training_seed(seed))?;
         Ok(Trainer {
-            obs: envs.obs().to_vec(),
+            seen: Seen::default(),
             actions: Actions::zeros(&envs.spec().action_space, envs.num_envs()),
             episodes: EpisodeWindow::new(config.stats_window_size),
             logger: Logger::default(),
@@ -223,6 +223,7 @@ impl Trainer {
         Ok(Checkpoint {
             step: self.step,
             env: self.envs.spec().id.clone(),
+            policy: self.agent.policy().state(),
             agent: self.agent.state(),
             envs: self.envs.state()?,
             trainer: self.state(),
@@ -230,14 +231,11 @@ impl Trainer {
     }
 
     fn interact(&mut self) -> Result<Vec<EpisodeStats>, TrainError> {
-        let shape = [self.envs.num_envs(), self.envs.spec().observation_space.dim()];
-        self.obs.copy_from_slice(self.envs.obs());
-        inference_mode(|| {
-            let obs = Tensor::from_slice(&self.obs, shape);
-            self.agent.act(&obs, &mut self.actions);
-        });
+        self.seen.keep(&self.envs.observations());
+        let seen = self.seen.observations();
+        self.agent.act(&seen, &mut self.actions)?;
         let step = self.envs.step(&self.actions)?;
-        self.agent.observe(&Transition { obs: &self.obs, actions: &self.actions, step });
+        self.agent.observe(&Transition { seen, actions: &self.actions, step })?;
         self.step += step.rewards.len() as u64;
         step.finished.iter().for_each(|episode| self.episodes.push(episode));
         Ok(step.finished.clone())
@@ -305,6 +303,7 @@ impl Trainer {
     }
 
     fn log(&mut self) -> Result<(), TrainError> {
+        self.logger.record_all(&self.agent.metrics());
         if let Some((reward, length)) = self.episodes.means() {
             self.logger.record("rollout/ep_rew_mean", reward);
             self.logger.record("rollout/ep_len_mean", length);
@@ -360,6 +359,7 @@ impl Trainer {
     }
 
     fn load_state(&mut self, checkpoint: &Checkpoint) -> Result<(), StateError> {
+        self.agent.policy_mut().load_state(&checkpoint.policy)?;
         self.agent.load_state(&checkpoint.agent)?;
         self.envs.load_state(&checkpoint.envs)?;
         let state = &checkpoint.trainer;

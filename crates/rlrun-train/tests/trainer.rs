@@ -6,10 +6,11 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use rlrun_agents::{Agent, AgentError, Metrics, Policy, Transition};
+use rlrun_agents::{Agent, AgentError, Memory, Metrics, Policy, Transition};
 use rlrun_core::{Rng, State, StateError};
-use rlrun_env::{Actions, BoxSpace, EnvError, EnvSpec, EpisodeStats, Space, StepBatch, VecEnv};
-use rlrun_tensor::Tensor;
+use rlrun_env::{
+    Actions, BoxSpace, EnvError, EnvSpec, EpisodeStats, Observations, Space, StepBatch, VecEnv,
+};
 use rlrun_train::{Record, Sink, TrainConfig, Trainer};
 
 const N_ENVS: usize = 2;
@@ -71,20 +72,42 @@ struct Idle {
 }
 
 impl Policy for Idle {
-    fn act(&self, _obs: &Tensor, _rng: Option<&mut Rng>, _actions: &mut Actions) {}
+    fn act(
+        &self,
+        _seen: &Observations<'_>,
+        _memory: &mut Memory,
+        _rngs: Option<&mut [Rng]>,
+        _actions: &mut Actions,
+    ) -> Result<(), AgentError> {
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        State::new()
+    }
+
+    fn load_state(&mut self, _state: &State) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 impl Agent for Idle {
-    fn act(&mut self, _obs: &Tensor, _actions: &mut Actions) {}
-    fn observe(&mut self, transition: &Transition<'_>) {
-        assert_eq!(transition.obs.len(), N_ENVS);
+    fn act(&mut self, _seen: &Observations<'_>, _actions: &mut Actions) -> Result<(), AgentError> {
+        Ok(())
+    }
+    fn observe(&mut self, transition: &Transition<'_>) -> Result<(), AgentError> {
+        assert_eq!(transition.seen.rows.len(), N_ENVS);
         self.steps += 1;
+        Ok(())
     }
     fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
         let due = self.steps.is_multiple_of(3);
-        Ok(due.then(|| Metrics(vec![("train/loss", self.steps as f64)])))
+        Ok(due.then(|| Metrics::from([("train/loss", self.steps as f64)])))
     }
     fn policy(&self) -> &dyn Policy {
+        self
+    }
+    fn policy_mut(&mut self) -> &mut dyn Policy {
         self
     }
     fn state(&self) -> State {
@@ -196,6 +219,6 @@ fn the_report_says_what_happened_in_the_step() {
     let reports: Vec<_> = (0..3).map(|_| trainer.step().unwrap()).collect();
     assert_eq!(reports[0].finished.len(), 2);
     assert_eq!(reports[1].update, None);
-    assert_eq!(reports[2].update, Some(Metrics(vec![("train/loss", 3.0)])));
+    assert_eq!(reports[2].update, Some(Metrics::from([("train/loss", 3.0)])));
     assert_eq!(reports[2].checkpoint, None, "a trainer without a run folder writes nothing");
 }

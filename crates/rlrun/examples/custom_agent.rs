@@ -18,9 +18,25 @@ impl AgentConfig for HillClimbingConfig {
 #[derive(Clone, Copy)]
 struct Linear([f32; 4]);
 impl Policy for Linear {
-    fn act(&self, obs: &Tensor, _rng: Option<&mut Rng>, actions: &mut Actions) {
-        let scores = obs.matmul(&Tensor::from_slice(&self.0, [4, 1])).to_vec();
-        *actions = Actions::Discrete(scores.iter().map(|&s| usize::from(s > 0.0)).collect());
+    fn act(
+        &self,
+        seen: &Observations<'_>,
+        _memory: &mut Memory,
+        _rngs: Option<&mut [Rng]>,
+        actions: &mut Actions,
+    ) -> Result<(), AgentError> {
+        let score = |row: &[f32]| row.iter().zip(&self.0).map(|(x, w)| x * w).sum::<f32>();
+        let choices = seen.rows.chunks(4).map(|row| usize::from(score(row) > 0.0));
+        *actions = Actions::Discrete(choices.collect());
+        Ok(())
+    }
+    fn state(&self) -> State {
+        let mut state = State::new();
+        state.insert_f32("weights", &[4], &self.0);
+        state
+    }
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        state.copy_f32("weights", &mut self.0)
     }
 }
 struct HillClimbing {
@@ -30,16 +46,17 @@ struct HillClimbing {
     rng: Rng,
 }
 impl Agent for HillClimbing {
-    fn act(&mut self, obs: &Tensor, actions: &mut Actions) {
-        self.trial.act(obs, None, actions)
+    fn act(&mut self, seen: &Observations<'_>, actions: &mut Actions) -> Result<(), AgentError> {
+        self.trial.act(seen, &mut Memory::none(), None, actions)
     }
-    fn observe(&mut self, transition: &Transition<'_>) {
-        let Some(episode) = transition.step.finished.first() else { return };
+    fn observe(&mut self, transition: &Transition<'_>) -> Result<(), AgentError> {
+        let Some(episode) = transition.step.finished.first() else { return Ok(()) };
         if episode.reward >= self.best.1 {
             self.best = (self.trial, episode.reward)
         }
         let noise = self.config.noise;
         self.trial = Linear(self.best.0.0.map(|w| w + noise * self.rng.random_range(-1.0..1.0)));
+        Ok(())
     }
     fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
         Ok(None)
@@ -47,15 +64,16 @@ impl Agent for HillClimbing {
     fn policy(&self) -> &dyn Policy {
         &self.best.0
     }
+    fn policy_mut(&mut self) -> &mut dyn Policy {
+        &mut self.best.0
+    }
     fn state(&self) -> State {
         let mut state = self.rng.state();
-        state.insert_f32("best", &[4], &self.best.0.0);
         state.insert_f32("trial", &[4], &self.trial.0);
         state.insert_f64("score", [self.best.1]);
         state
     }
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        state.copy_f32("best", &mut self.best.0.0)?;
         state.copy_f32("trial", &mut self.trial.0)?;
         self.best.1 = state.f64("score")?[0];
         self.rng.load_state(state)

@@ -50,12 +50,12 @@ pub use watch::Watch;
 /// What a program that trains or evaluates needs: `use rlrun::prelude::*`.
 pub mod prelude {
     pub use crate::agents::{
-        Agent, AgentConfig, AgentContext, AgentError, Metrics, Policy, Transition,
+        Agent, AgentConfig, AgentContext, AgentError, Memory, Metrics, Policy, Transition,
     };
     pub use crate::core::{Purpose, Rng, State, StateError, rng_stream};
     pub use crate::env::{
-        Action, Actions, BoxSpace, Env, EnvError, EnvSpec, Space, Step, SyncVecEnv, VecEnv,
-        check_env,
+        Action, Actions, BoxSpace, Env, EnvError, EnvSpec, Observations, Space, Step, SyncVecEnv,
+        VecEnv, check_env,
     };
     pub use crate::tensor::{Tensor, inference_mode, no_grad};
     pub use crate::train::{

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use rlrun_agents::{AgentConfig, DqnConfig, PpoConfig};
+use rlrun_agents::{A2cConfig, AgentConfig, DqnConfig, PpoConfig, QrDqnConfig, SacConfig};
 use rlrun_env::{Env, EnvError, SyncVecEnv, VecEnv, WrapperConfig};
 use rlrun_envs::{ENVS, EnvEntry};
 
@@ -14,8 +14,11 @@ use crate::{ConfigError, hints};
 /// Every algorithm of this library. For one of your own, pass
 /// `&[ALGORITHMS, &[Algorithm::new::<MyConfig>("mine")]].concat()` where a table is asked for.
 pub const ALGORITHMS: &[Algorithm] = &[
-    Algorithm::new::<DqnConfig>("dqn"), // Mnih et al. 2015
-    Algorithm::new::<PpoConfig>("ppo"), // Schulman et al. 2017
+    Algorithm::new::<A2cConfig>("a2c"),     // Mnih et al. 2016
+    Algorithm::new::<DqnConfig>("dqn"),     // Mnih et al. 2015
+    Algorithm::new::<PpoConfig>("ppo"),     // Schulman et al. 2017
+    Algorithm::new::<QrDqnConfig>("qrdqn"), // Dabney et al. 2018
+    Algorithm::new::<SacConfig>("sac"),     // Haarnoja et al. 2018
 ];
 
 /// One row of [`ALGORITHMS`]: a name, and the settings that build the agent.

@@ -102,14 +102,10 @@ impl Run {
     /// # Errors
     /// [`ConfigError::Agent`] if its settings do not fit each other or `spec`.
     pub fn into_agent(self, spec: &EnvSpec) -> Result<Box<dyn Agent>, ConfigError> {
-        let context = AgentContext {
-            spec,
-            n_envs: self.parsed.env.n_envs,
-            total_timesteps: self.parsed.train.total_timesteps,
-            seed: self.parsed.seed,
-        };
-        let agent = (self.parsed.build)(&context)?;
-        Ok(self.parsed.normalize.wrap(agent, &context)?)
+        let Parsed { env, train, seed, normalize, .. } = self.parsed;
+        let context = AgentContext::new(spec, env.n_envs, train.total_timesteps, seed)
+            .with_normalize(normalize);
+        Ok((self.parsed.build)(&context)?)
     }
 
     /// A trainer that writes no files.

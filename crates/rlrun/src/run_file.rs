@@ -104,13 +104,17 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
         ConfigError::Parse { problem: Box::new(problem), hint }
     })?;
     let resolved = write(&config)?;
+    let algorithm = config.algorithm.clone();
     Ok(Parsed {
         algorithm: config.algorithm,
         seed: config.seed,
         env: config.env,
         normalize: config.normalize,
         train: config.train,
-        build: Box::new(move |context| config.agent.build(context)),
+        build: Box::new(move |context| match context.normalize.is_on() && !C::NORMALIZES {
+            true => Err(AgentError::NoNormalization { algorithm }),
+            false => config.agent.build(context),
+        }),
         resolved,
     })
 }
@@ -118,7 +122,7 @@ pub(crate) fn parse<C: AgentConfig>(text: &str) -> Result<Parsed, ConfigError> {
 /// A run file of the algorithm `name` with every key at its default.
 pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigError> {
     let env = EnvConfig {
-        id: "CartPole-v1".to_owned(),
+        id: example_env::<C>().to_owned(),
         n_envs: default_n_envs(),
         args: toml::Table::new(),
         wrappers: WrapperConfig::default(),
@@ -131,6 +135,17 @@ pub(crate) fn default_file<C: AgentConfig>(name: &str) -> Result<String, ConfigE
         normalize: NormalizeConfig::default(),
         train: TrainConfig::default(),
     })
+}
+
+/// A task that the algorithm with the settings `C` can act in.
+fn example_env<C: AgentConfig>() -> &'static str {
+    let fits = |id: &&str| {
+        rlrun_envs::make_vec(id, 1, &toml::Table::new()).is_ok_and(|envs| {
+            let context = AgentContext::new(envs.spec(), 1, 1, 1);
+            C::default().build(&context).is_ok()
+        })
+    };
+    ["CartPole-v1", "Pendulum-v1"].into_iter().find(fits).unwrap_or("CartPole-v1")
 }
 
 /// The file with every key and, with the feature `toml_edit`, what each means.

@@ -47,7 +47,7 @@ impl Trained {
         let (envs, env, seed) = (run.make_eval_envs(episodes)?, run.env().clone(), run.seed());
         let mut agent = run.into_agent(envs.spec())?;
         let misfit = |source| CheckpointError::Misfit { path: folder.clone(), source };
-        agent.load_state(&checkpoint.agent).map_err(misfit)?;
+        agent.policy_mut().load_state(&checkpoint.policy).map_err(misfit)?;
         Ok(Trained { agent, step: checkpoint.step, seed, env, envs, folder })
     }
 

@@ -1,9 +1,8 @@
 //! Episodes to look at: one environment and what acts in it.
 
-use rlrun_agents::Agent;
-use rlrun_core::{NumpyRng, Purpose, Rng, rng_stream};
+use rlrun_agents::{Agent, Memory};
+use rlrun_core::{NumpyRng, Purpose, Streams};
 use rlrun_env::{Actions, Canvas, EpisodeStats, VecEnv};
-use rlrun_tensor::{Tensor, inference_mode};
 use rlrun_train::evaluation_seed;
 
 use crate::trained::FINAL_EVALUATION;
@@ -19,7 +18,7 @@ pub struct Watch {
 /// Who chooses the actions.
 enum Actor {
     /// A policy; with a generator, its actions are drawn.
-    Trained(Box<dyn Agent>, Option<Box<Rng>>),
+    Trained(Box<dyn Agent>, Memory, Option<Streams>),
     /// Chance.
     Random(NumpyRng),
 }
@@ -31,8 +30,9 @@ impl Watch {
     /// # Errors
     /// [`ConfigError::OneEnvironment`] if it was loaded for more.
     pub fn trained(trained: Trained, seed: u64, stochastic: bool) -> Result<Watch, ConfigError> {
-        let rng = stochastic.then(|| Box::new(rng_stream(seed, Purpose::EvalActions, 0)));
-        let actor = Actor::Trained(trained.agent, rng);
+        let streams = stochastic.then(|| Streams::new(seed, Purpose::EvalActions, 1));
+        let memory = trained.agent.policy().memory(1);
+        let actor = Actor::Trained(trained.agent, memory, streams);
         Watch::new(trained.envs, actor, evaluation_seed(seed, FINAL_EVALUATION))
     }
 
@@ -69,10 +69,12 @@ impl Watch {
     pub fn step(&mut self) -> Result<Option<EpisodeStats>, ConfigError> {
         match &mut self.actor {
             Actor::Random(rng) => self.actions = self.envs.spec().action_space.sample(1, rng),
-            Actor::Trained(agent, rng) => inference_mode(|| {
-                let obs = Tensor::from_slice(self.envs.obs(), [1, self.envs.obs().len()]);
-                agent.policy().act(&obs, rng.as_deref_mut(), &mut self.actions);
-            }),
+            Actor::Trained(agent, memory, streams) => {
+                let seen = self.envs.observations();
+                memory.begin(seen.starts);
+                let rngs = streams.as_mut().map(Streams::lanes);
+                agent.policy().act(&seen, memory, rngs, &mut self.actions)?;
+            }
         }
         Ok(self.envs.step(&self.actions)?.finished.first().copied())
     }

@@ -14,20 +14,22 @@ fn allocations(algorithm: &str, env: &str, n_envs: usize) -> u64 {
     let spec = envs.spec();
     let mut agent = run.into_agent(spec).unwrap();
     let mut actions = Actions::zeros(&spec.action_space, n_envs);
-    let obs = vec![0.1; n_envs * spec.observation_space.dim()];
-    let mut act = || {
-        inference_mode(|| {
-            let obs = Tensor::from_slice(&obs, [n_envs, spec.observation_space.dim()]);
-            agent.act(&obs, &mut actions);
-        });
-    };
+    let rows = vec![0.1; n_envs * spec.observation_space.dim()];
+    let seen = Observations { rows: &rows, starts: &vec![false; n_envs], masks: &[] };
+    let mut act = || agent.act(&seen, &mut actions).unwrap();
     act();
     measure(act).count_total
 }
 
 #[test]
 fn acting_allocates_nothing_after_the_first_step() {
-    let cases = [("ppo", "CartPole-v1"), ("ppo", "Pendulum-v1"), ("dqn", "CartPole-v1")];
+    let cases = [
+        ("ppo", "CartPole-v1"),
+        ("ppo", "Pendulum-v1"),
+        ("a2c", "CartPole-v1"),
+        ("dqn", "CartPole-v1"),
+        ("sac", "Pendulum-v1"),
+    ];
     for (algorithm, env) in cases {
         for n_envs in [1, 8, 64] {
             let count = allocations(algorithm, env, n_envs);

@@ -5,7 +5,7 @@
 use std::thread;
 
 use rlrun::prelude::*;
-use rlrun::tensor::{GradModeGuard, Parameter, phase_counts};
+use rlrun::tensor::{Parameter, phase_counts};
 
 const RUN_FILE: &str = "
 algorithm = \"ppo\"
@@ -21,14 +21,14 @@ struct Leaving {
 }
 
 impl Agent for Leaving {
-    fn act(&mut self, obs: &Tensor, actions: &mut Actions) {
-        let _mode = GradModeGuard::inference_mode(false);
-        let obs = obs + &*self.scale;
-        self.agent.act(&obs, actions);
+    fn act(&mut self, seen: &Observations<'_>, actions: &mut Actions) -> Result<(), AgentError> {
+        let obs = Tensor::from_slice(seen.rows, [seen.len(), 4]);
+        let _recorded = obs * &*self.scale;
+        self.agent.act(seen, actions)
     }
 
-    fn observe(&mut self, transition: &Transition<'_>) {
-        self.agent.observe(transition);
+    fn observe(&mut self, transition: &Transition<'_>) -> Result<(), AgentError> {
+        self.agent.observe(transition)
     }
 
     fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
@@ -37,6 +37,10 @@ impl Agent for Leaving {
 
     fn policy(&self) -> &dyn Policy {
         self.agent.policy()
+    }
+
+    fn policy_mut(&mut self) -> &mut dyn Policy {
+        self.agent.policy_mut()
     }
 
     fn state(&self) -> State {

@@ -156,6 +156,37 @@ fn settings(algorithm: &str) -> &'static str {
              batch_size = 64
              n_epochs = 10"
         }
+        "qrdqn" => {
+            "gamma = 0.5
+             learning_rate = 3e-3
+             net_arch = [32]
+             n_quantiles = 8
+             buffer_size = 1000
+             learning_starts = 50
+             batch_size = 32
+             train_freq = 2
+             gradient_steps = 2
+             target_update_interval = 20
+             exploration_fraction = 0.5
+             exploration_final_eps = 0.2"
+        }
+        "a2c" => {
+            "gamma = 0.5
+             learning_rate = \"lin_7e-3\"
+             net_arch = [32]
+             n_steps = 8
+             gae_lambda = 0.95"
+        }
+        "sac" => {
+            "gamma = 0.5
+             learning_rate = 3e-3
+             net_arch = [32]
+             learning_starts = 100
+             batch_size = 64
+             train_freq = 2
+             tau = 0.05
+             ent_coef = 0.01"
+        }
         other => panic!("give `{other}` settings for the probes"),
     }
 }
@@ -228,17 +259,15 @@ fn assert_learns(rung: Rung, tolerance: f32, known: &[Known]) {
 
 /// Value and greedy action, as a number around 0, at one observation.
 fn ask(agent: &dyn Agent, obs: &[f32]) -> (f32, f32) {
-    inference_mode(|| {
-        let obs = Tensor::from_slice(obs, [1, obs.len()]);
-        let mut actions = Actions::Discrete(Vec::new());
-        agent.policy().act(&obs, None, &mut actions);
-        let action = match actions.row(0) {
-            Action::Discrete(choice) => choice as f32 * 2.0 - 1.0,
-            Action::Continuous(values) => values[0],
-            other => panic!("no probe takes {other:?}"),
-        };
-        (agent.policy().values(&obs).unwrap()[0], action)
-    })
+    let seen = Observations::row(obs);
+    let mut actions = Actions::Discrete(Vec::new());
+    agent.policy().act(&seen, &mut Memory::none(), None, &mut actions).unwrap();
+    let action = match actions.row(0) {
+        Action::Discrete(choice) => choice as f32 * 2.0 - 1.0,
+        Action::Continuous(values) => values[0],
+        other => panic!("no probe takes {other:?}"),
+    };
+    (agent.values(&seen).unwrap()[0], action)
 }
 
 #[test]

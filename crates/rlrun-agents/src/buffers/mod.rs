@@ -8,17 +8,30 @@ use rlrun_core::{State, StateError};
 use rlrun_env::{Actions, Space};
 
 pub use replay::{ReplayBatch, ReplayBuffer, Sampling};
-pub use rollout::RolloutBuffer;
+pub use rollout::{Evaluation, RolloutBuffer};
 
 /// No actions yet, of the kind that `space` takes.
 ///
 /// # Panics
-/// If the space is neither discrete nor a box; agents check their action space when they are built.
+/// If no buffer keeps such actions; agents check their action space when they are built.
 fn empty_actions(space: &Space) -> Actions {
     match space {
         Space::Discrete(_) => Actions::Discrete(Vec::new()),
         Space::Box(bounds) => Actions::Continuous { values: Vec::new(), dim: bounds.low.len() },
+        Space::MultiDiscrete(_) | Space::MultiBinary(_) => {
+            Actions::MultiDiscrete { values: Vec::new(), dim: space.dim() }
+        }
         other => panic!("no buffer keeps the actions of {other:?}"),
+    }
+}
+
+/// Forgets all actions and keeps the memory.
+fn clear_actions(actions: &mut Actions) {
+    match actions {
+        Actions::Discrete(choices) => choices.clear(),
+        Actions::Continuous { values, .. } => values.clear(),
+        Actions::MultiDiscrete { values, .. } => values.clear(),
+        other => panic!("no buffer keeps {other:?}"),
     }
 }
 
@@ -38,24 +51,30 @@ fn write_actions(column: &mut Actions, start: usize, rows: &Actions) {
         (Actions::Continuous { values, dim }, Actions::Continuous { values: rows, .. }) => {
             write(values, start * *dim, rows);
         }
+        (Actions::MultiDiscrete { values, dim }, Actions::MultiDiscrete { values: rows, .. }) => {
+            write(values, start * *dim, rows);
+        }
         (column, rows) => panic!("expected actions like {column:?}, got {rows:?}"),
     }
 }
 
 /// Copies the given rows of `column`, `dim` numbers each, to `out`.
-pub(crate) fn gather(column: &[f32], dim: usize, rows: &[usize], out: &mut Vec<f32>) {
+pub(crate) fn gather<T: Copy>(column: &[T], dim: usize, rows: &[usize], out: &mut Vec<T>) {
     out.clear();
     rows.iter().for_each(|row| out.extend_from_slice(&column[row * dim..(row + 1) * dim]));
 }
 
 /// [`gather`] for actions.
-fn gather_actions(column: &Actions, rows: &[usize], out: &mut Actions) {
+pub(crate) fn gather_actions(column: &Actions, rows: &[usize], out: &mut Actions) {
     match (column, out) {
         (Actions::Discrete(column), Actions::Discrete(out)) => {
             out.clear();
             out.extend(rows.iter().map(|&row| column[row]));
         }
         (Actions::Continuous { values, dim }, Actions::Continuous { values: out, .. }) => {
+            gather(values, *dim, rows, out);
+        }
+        (Actions::MultiDiscrete { values, dim }, Actions::MultiDiscrete { values: out, .. }) => {
             gather(values, *dim, rows, out);
         }
         (column, out) => panic!("expected actions like {column:?}, got {out:?}"),
@@ -70,6 +89,9 @@ fn insert_actions(state: &mut State, actions: &Actions) {
         Actions::Continuous { values, dim } => {
             state.insert_f32("actions", &[values.len() / dim, *dim], values);
         }
+        Actions::MultiDiscrete { values, .. } => {
+            state.insert_u64("actions", values.iter().map(|&a| a as u64).collect::<Vec<_>>());
+        }
         other => panic!("no buffer keeps {other:?}"),
     }
 }
@@ -80,12 +102,32 @@ fn read_actions(state: &State, like: &Actions, rows: usize) -> Result<Actions, S
         Actions::Continuous { dim, .. } => {
             Ok(Actions::Continuous { values: read_f32(state, "actions", rows * dim)?, dim: *dim })
         }
-        _ => {
-            let choices = state.u64("actions")?;
-            expect_len("actions", choices.len(), rows)?;
-            Ok(Actions::Discrete(choices.iter().map(|&a| a as usize).collect()))
+        Actions::MultiDiscrete { dim, .. } => {
+            Ok(Actions::MultiDiscrete { values: read_choices(state, rows * dim)?, dim: *dim })
         }
+        _ => Ok(Actions::Discrete(read_choices(state, rows)?)),
     }
+}
+
+fn read_choices(state: &State, count: usize) -> Result<Vec<usize>, StateError> {
+    let choices = state.u64("actions")?;
+    expect_len("actions", choices.len(), count)?;
+    Ok(choices.iter().map(|&choice| choice as usize).collect())
+}
+
+/// Reads a column that is there for all `rows` or for none.
+fn read_optional(state: &State, path: &str, rows: usize) -> Result<Vec<f32>, StateError> {
+    let found = state.f32(path)?.1.len();
+    read_f32(state, path, if found == 0 { 0 } else { rows })
+}
+
+/// Reads masks of `rows` rows, which may have none.
+fn read_masks(state: &State, path: &str, rows: usize) -> Result<Vec<bool>, StateError> {
+    let masks = state.bools(path)?;
+    if rows == 0 || !masks.len().is_multiple_of(rows) {
+        expect_len(path, masks.len(), 0)?;
+    }
+    Ok(masks)
 }
 
 fn read_f32(state: &State, path: &str, len: usize) -> Result<Vec<f32>, StateError> {

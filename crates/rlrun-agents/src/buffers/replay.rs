@@ -1,15 +1,14 @@
 //! A ring of past steps to sample from, for algorithms that learn from old experience.
 
-use rand::RngExt;
 use rlrun_core::{Rng, State, StateError};
 use rlrun_env::{Actions, EnvSpec};
 
 use super::{
     empty_actions, expect_len, gather, gather_actions, insert_actions, read_actions, read_bools,
-    read_f32, write, write_actions,
+    read_f32, read_masks, write, write_actions,
 };
-use crate::Transition;
 use crate::targets::{NStep, Reward, n_step};
+use crate::{Normalizer, Transition, rehearsal};
 
 /// The last steps of every environment, up to a capacity; the oldest are overwritten.
 ///
@@ -27,6 +26,8 @@ pub struct ReplayBuffer {
     rewards: Vec<f32>,
     terminated: Vec<bool>,
     truncated: Vec<bool>,
+    /// Which choices the successors allow; empty if all.
+    next_masks: Vec<bool>,
 }
 
 /// How [`ReplayBuffer::sample`] draws.
@@ -37,7 +38,7 @@ pub struct Sampling {
     /// n, rewards to sum from each row on.
     pub n_steps: usize,
     /// γ, discount factor.
-    pub gamma: f32,
+    pub gamma: f64,
 }
 
 /// A sample of steps; row `i` of every field belongs together.
@@ -53,6 +54,8 @@ pub struct ReplayBatch {
     pub next_obs: Vec<f32>,
     /// Factor of the successor's value: γⁿ, 0 after a termination, `[B]`.
     pub discounts: Vec<f32>,
+    /// Which choices that successor allows, `[B * n_actions]`; empty if all.
+    pub next_masks: Vec<bool>,
     rows: Vec<usize>,
     last_rows: Vec<usize>,
 }
@@ -72,6 +75,7 @@ impl ReplayBuffer {
             rewards: Vec::new(),
             terminated: Vec::new(),
             truncated: Vec::new(),
+            next_masks: Vec::new(),
         }
     }
 
@@ -90,7 +94,7 @@ impl ReplayBuffer {
     /// # Panics
     /// If the actions are of another kind than the action space.
     pub fn push(&mut self, transition: &Transition<'_>) {
-        let Transition { obs, actions, step } = transition;
+        let Transition { seen, actions, step } = transition;
         let start = self.next_slot * self.n_envs;
         if start == self.len() {
             self.rewards.extend(step.rewards.iter().map(|&reward| reward as f32));
@@ -98,11 +102,13 @@ impl ReplayBuffer {
             let old = &mut self.rewards[start..start + self.n_envs];
             old.iter_mut().zip(&step.rewards).for_each(|(old, &reward)| *old = reward as f32);
         }
-        write(&mut self.obs, start * self.obs_dim, obs);
+        write(&mut self.obs, start * self.obs_dim, seen.rows);
         write(&mut self.next_obs, start * self.obs_dim, &step.next_obs);
         write_actions(&mut self.actions, start, actions);
         write(&mut self.terminated, start, &step.terminated);
         write(&mut self.truncated, start, &step.truncated);
+        let choices = step.next_masks.len() / self.n_envs;
+        write(&mut self.next_masks, start * choices, &step.next_masks);
         self.next_slot = (self.next_slot + 1) % self.slots;
     }
 
@@ -112,6 +118,9 @@ impl ReplayBuffer {
             Actions::Continuous { dim, .. } => {
                 Actions::Continuous { values: Vec::new(), dim: *dim }
             }
+            Actions::MultiDiscrete { dim, .. } => {
+                Actions::MultiDiscrete { values: Vec::new(), dim: *dim }
+            }
             _ => Actions::Discrete(Vec::new()),
         };
         ReplayBatch {
@@ -120,43 +129,59 @@ impl ReplayBuffer {
             rewards: Vec::new(),
             next_obs: Vec::new(),
             discounts: Vec::new(),
+            next_masks: Vec::new(),
             rows: Vec::new(),
             last_rows: Vec::new(),
         }
     }
 
-    /// Draws steps uniformly with replacement and sums the rewards of up to n steps from each on.
+    /// Draws steps uniformly with replacement and sums the rewards of up to n steps from each on. The
+    /// numbers are kept raw, and normalised here by the statistics of this moment.
     ///
     /// # Panics
     /// If the buffer is empty.
-    pub fn sample(&self, sampling: Sampling, rng: &mut Rng, batch: &mut ReplayBatch) {
+    pub fn sample(
+        &self,
+        sampling: Sampling,
+        normalizer: &Normalizer,
+        rng: &mut Rng,
+        batch: &mut ReplayBatch,
+    ) {
         let Sampling { batch_size, n_steps, gamma } = sampling;
         let ReplayBatch { rewards, discounts, rows, last_rows, .. } = batch;
-        let stored = self.len() as u64;
-        rows.clear();
-        rows.extend((0..batch_size).map(|_| rng.random_range(0..stored) as usize));
+        rehearsal::rows(batch_size, self.len(), rng, rows);
         rewards.clear();
         discounts.clear();
         last_rows.clear();
         for &row in rows.iter() {
-            let NStep { reward, steps, discount } = n_step(self.steps_from(row, n_steps), gamma);
+            let steps = self.steps_from(row, n_steps, normalizer);
+            let NStep { reward, steps, discount } = n_step(steps, gamma as f32);
             rewards.push(reward);
             discounts.push(discount);
             last_rows.push((row + (steps - 1) * self.n_envs) % (self.slots * self.n_envs));
         }
         gather(&self.obs, self.obs_dim, rows, &mut batch.obs);
         gather(&self.next_obs, self.obs_dim, last_rows, &mut batch.next_obs);
+        normalizer.normalize_obs(&mut batch.obs);
+        normalizer.normalize_obs(&mut batch.next_obs);
         gather_actions(&self.actions, rows, &mut batch.actions);
+        let choices = self.next_masks.len() / self.len();
+        gather(&self.next_masks, choices, last_rows, &mut batch.next_masks);
     }
 
     /// Up to `n_steps` consecutive steps of one environment, from `row` to the newest one.
-    fn steps_from(&self, row: usize, n_steps: usize) -> impl Iterator<Item = Reward> {
+    fn steps_from(
+        &self,
+        row: usize,
+        n_steps: usize,
+        normalizer: &Normalizer,
+    ) -> impl Iterator<Item = Reward> {
         let slot = row / self.n_envs;
         let newest = (self.next_slot + self.slots - 1) % self.slots;
         let stored = (newest + self.slots - slot) % self.slots + 1;
         let ring = self.slots * self.n_envs;
         (0..n_steps.min(stored)).map(move |k| (row + k * self.n_envs) % ring).map(|row| Reward {
-            reward: self.rewards[row],
+            reward: normalizer.normalized_reward(self.rewards[row].into()) as f32,
             terminated: self.terminated[row],
             truncated: self.truncated[row],
         })
@@ -173,6 +198,7 @@ impl ReplayBuffer {
         state.insert_f32("rewards", &[rows], &self.rewards);
         state.insert_bools("terminated", &self.terminated);
         state.insert_bools("truncated", &self.truncated);
+        state.insert_bools("next_masks", &self.next_masks);
         state
     }
 
@@ -200,6 +226,7 @@ impl ReplayBuffer {
             rewards: read_f32(state, "rewards", rows)?,
             terminated: read_bools(state, "terminated", rows)?,
             truncated: read_bools(state, "truncated", rows)?,
+            next_masks: read_masks(state, "next_masks", rows)?,
             ..*self
         };
         Ok(())
@@ -207,96 +234,5 @@ impl ReplayBuffer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rlrun_core::{Purpose, rng_stream};
-    use rlrun_env::{BoxSpace, Space, StepBatch};
-
-    fn spec() -> EnvSpec {
-        let observations = Space::Box(BoxSpace::symmetric(&[9.0]));
-        EnvSpec::new("Test-v0", observations, Space::Discrete(100))
-    }
-
-    /// Observation, action and reward of step `t` are `t` in environment 0 and `100 + t` in 1.
-    fn push(buffer: &mut ReplayBuffer, t: usize, terminated: bool, truncated: bool) {
-        let (zero, one) = (t as f32, 100.0 + t as f32);
-        let mut step = StepBatch::new(2, 1);
-        step.next_obs = vec![zero + 0.5, one + 0.5];
-        step.rewards = vec![f64::from(zero), f64::from(one)];
-        step.terminated = vec![terminated, false];
-        step.truncated = vec![truncated, false];
-        let actions = Actions::Discrete(vec![t, t]);
-        buffer.push(&Transition { obs: &[zero, one], actions: &actions, step: &step });
-    }
-
-    fn sample(buffer: &ReplayBuffer, n_steps: usize) -> ReplayBatch {
-        let mut batch = buffer.batch();
-        let mut rng = rng_stream(1, Purpose::Sampling, 0);
-        buffer.sample(Sampling { batch_size: 200, n_steps, gamma: 0.5 }, &mut rng, &mut batch);
-        batch
-    }
-
-    #[test]
-    fn rows_of_a_sample_belong_together_and_old_steps_are_gone() {
-        let mut buffer = ReplayBuffer::new(8, 2, &spec());
-        (0..6).for_each(|t| push(&mut buffer, t, t == 4, false));
-        assert_eq!(buffer.len(), 8);
-        let batch = sample(&buffer, 1);
-        let Actions::Discrete(actions) = &batch.actions else { panic!("{:?}", batch.actions) };
-        for (i, &action) in actions.iter().enumerate() {
-            assert_eq!(batch.rewards[i], batch.obs[i]);
-            assert_eq!(batch.next_obs[i], batch.obs[i] + 0.5);
-            assert_eq!(action as f32, batch.obs[i] % 100.0);
-            assert_eq!(batch.discounts[i], if batch.obs[i] == 4.0 { 0.0 } else { 0.5 });
-        }
-        let mut seen = batch.obs.clone();
-        seen.sort_by(f32::total_cmp);
-        seen.dedup();
-        assert_eq!(seen, [2.0, 3.0, 4.0, 5.0, 102.0, 103.0, 104.0, 105.0]);
-    }
-
-    #[test]
-    fn n_step_sums_stop_at_ends_and_at_the_newest_step() {
-        let mut buffer = ReplayBuffer::new(8, 2, &spec());
-        (0..6).for_each(|t| push(&mut buffer, t, t == 3, false));
-        let batch = sample(&buffer, 3);
-        for i in 0..200 {
-            let (reward, next_obs, discount) = match batch.obs[i] {
-                2.0 => (2.0 + 0.5 * 3.0, 3.5, 0.0),
-                3.0 => (3.0, 3.5, 0.0),
-                4.0 => (4.0 + 0.5 * 5.0, 5.5, 0.25),
-                5.0 => (5.0, 5.5, 0.5),
-                102.0 => (102.0 + 0.5 * 103.0 + 0.25 * 104.0, 104.5, 0.125),
-                103.0 => (103.0 + 0.5 * 104.0 + 0.25 * 105.0, 105.5, 0.125),
-                104.0 => (104.0 + 0.5 * 105.0, 105.5, 0.25),
-                _ => (105.0, 105.5, 0.5),
-            };
-            let found = (batch.rewards[i], batch.next_obs[i], batch.discounts[i]);
-            assert_eq!(found, (reward, next_obs, discount), "from {}", batch.obs[i]);
-        }
-    }
-
-    #[test]
-    fn a_time_limit_ends_the_sum_but_keeps_the_value() {
-        let mut buffer = ReplayBuffer::new(8, 2, &spec());
-        (0..3).for_each(|t| push(&mut buffer, t, false, t == 1));
-        let batch = sample(&buffer, 3);
-        let first = batch.obs.iter().position(|&obs| obs == 0.0).unwrap();
-        let found = (batch.rewards[first], batch.next_obs[first], batch.discounts[first]);
-        assert_eq!(found, (0.5, 1.5, 0.25));
-    }
-
-    #[test]
-    fn a_restored_buffer_samples_the_same() {
-        let mut buffer = ReplayBuffer::new(8, 2, &spec());
-        (0..7).for_each(|t| push(&mut buffer, t, t == 3, t == 5));
-        let mut restored = ReplayBuffer::new(8, 2, &spec());
-        restored.load_state(&buffer.state()).unwrap();
-        push(&mut buffer, 7, false, false);
-        push(&mut restored, 7, false, false);
-        assert_eq!(sample(&restored, 3), sample(&buffer, 3));
-        assert_eq!(restored, buffer);
-        let message = ReplayBuffer::new(6, 2, &spec()).load_state(&buffer.state()).unwrap_err();
-        assert_eq!(message.to_string(), "saved state `rewards` has shape [8], expected [6]");
-    }
-}
+#[path = "replay_tests.rs"]
+mod tests;

@@ -3,6 +3,8 @@
 use rlrun_env::Actions;
 use rlrun_tensor::Tensor;
 
+use crate::AgentError;
+
 /// Actions as [`Distribution::log_prob`](super::Distribution::log_prob) takes them: choices `[B]`,
 /// or vectors or flags `[B, dim]`.
 ///
@@ -25,45 +27,92 @@ pub fn action_tensor(actions: &Actions) -> Tensor {
     }
 }
 
-/// Writes `choose(row)` of each row of `scores` `[B, n]` into `actions`.
+/// Writes `choose(i, row)` of row `i` of `scores` `[B, n]` into `actions`.
+///
+/// # Errors
+/// [`AgentError::NonFinite`] if a score is NaN, or infinite and not a masked -∞.
 pub(crate) fn write_choices(
     scores: &Tensor,
-    mut choose: impl FnMut(&[f32]) -> usize,
+    mut choose: impl FnMut(usize, &[f32]) -> usize,
     actions: &mut Actions,
-) {
+) -> Result<(), AgentError> {
     let mut choices = match std::mem::replace(actions, Actions::Discrete(Vec::new())) {
         Actions::Discrete(choices) => choices,
         _ => Vec::new(),
     };
     choices.clear();
-    choices.extend(scores.to_scratch().chunks_exact(scores.dims()[1]).map(&mut choose));
+    let numbers = scores.to_scratch();
+    let rows = numbers.chunks_exact(scores.dims()[1]);
+    choices.extend(rows.enumerate().map(|(index, row)| choose(index, row)));
     *actions = Actions::Discrete(choices);
+    check_rows(&numbers, scores.dims()[1], |score| score < f32::INFINITY)
 }
 
-/// Writes `value(i, x)` of each number `x` of `inputs` `[B, dim]` into `actions`, `i` its place.
+/// Writes `choose(i, row, part)` of each part of row `i` of `scores` into `actions`; part `k` has
+/// `choices[k]` numbers.
+pub(super) fn write_several_choices(
+    scores: &Tensor,
+    choices: &[usize],
+    mut choose: impl FnMut(usize, &[f32]) -> usize,
+    actions: &mut Actions,
+) -> Result<(), AgentError> {
+    let numbers = scores.to_scratch();
+    let width = scores.dims()[1];
+    let mut values = Vec::with_capacity(numbers.len() / width * choices.len());
+    for (index, mut row) in numbers.chunks_exact(width).enumerate() {
+        for &n in choices {
+            let part;
+            (part, row) = row.split_at(n);
+            values.push(choose(index, part));
+        }
+    }
+    *actions = Actions::MultiDiscrete { values, dim: choices.len() };
+    check_rows(&numbers, width, |score| score < f32::INFINITY)
+}
+
+/// Writes `value(i, k, x)` of each number `x` of row `i` of `inputs` `[B, dim]` into `actions`, `k`
+/// its place in the row.
 pub(super) fn write_vectors(
     inputs: &Tensor,
     actions: &mut Actions,
-    mut value: impl FnMut(usize, f32) -> f32,
-) {
+    mut value: impl FnMut(usize, usize, f32) -> f32,
+) -> Result<(), AgentError> {
     let mut values = match std::mem::replace(actions, Actions::Discrete(Vec::new())) {
         Actions::Continuous { values, .. } => values,
         _ => Vec::new(),
     };
     values.resize(inputs.numel(), 0.0);
     inputs.copy_to_slice(&mut values);
-    values.iter_mut().enumerate().for_each(|(i, x)| *x = value(i, *x));
-    *actions = Actions::Continuous { values, dim: inputs.dims()[1] };
+    let dim = inputs.dims()[1];
+    for (row, numbers) in values.chunks_exact_mut(dim).enumerate() {
+        numbers.iter_mut().enumerate().for_each(|(k, x)| *x = value(row, k, *x));
+    }
+    let checked = check_rows(&values, dim, f32::is_finite);
+    *actions = Actions::Continuous { values, dim };
+    checked
 }
 
-/// Writes whether `is_set` for each number of `scores` `[B, dim]` into `actions`.
+/// Writes whether `is_set(i, p)` for each number `p` of row `i` of `scores` `[B, dim]` into
+/// `actions`.
 pub(super) fn write_flags(
     scores: &Tensor,
     actions: &mut Actions,
-    mut is_set: impl FnMut(f32) -> bool,
-) {
-    let values = scores.to_scratch().iter().map(|&score| usize::from(is_set(score))).collect();
-    *actions = Actions::MultiDiscrete { values, dim: scores.dims()[1] };
+    mut is_set: impl FnMut(usize, f32) -> bool,
+) -> Result<(), AgentError> {
+    let dim = scores.dims()[1];
+    let numbers = scores.to_scratch();
+    let flag = |(index, &score): (usize, &f32)| usize::from(is_set(index / dim, score));
+    let values = numbers.iter().enumerate().map(flag).collect();
+    *actions = Actions::MultiDiscrete { values, dim };
+    check_rows(&numbers, dim, |score| !score.is_nan())
+}
+
+/// Refuses rows of `dim` numbers that are not all `sound`.
+fn check_rows(numbers: &[f32], dim: usize, sound: impl Fn(f32) -> bool) -> Result<(), AgentError> {
+    match numbers.iter().position(|&number| !sound(number)) {
+        None => Ok(()),
+        Some(index) => Err(AgentError::not_finite_output(index / dim, numbers[index])),
+    }
 }
 
 /// The index of the largest number, the first of equals.

@@ -6,28 +6,35 @@ use rlrun_env::Actions;
 use rlrun_tensor::Tensor;
 
 use super::actions::write_vectors;
+use crate::AgentError;
 
-pub(super) fn sample(alpha: &Tensor, beta: &Tensor, rng: &mut Rng, actions: &mut Actions) {
-    let beta = beta.to_scratch();
-    write_vectors(alpha, actions, |i, alpha| {
-        let beta = beta[i];
+pub(super) fn sample(
+    alpha: &Tensor,
+    beta: &Tensor,
+    rngs: &mut [Rng],
+    actions: &mut Actions,
+) -> Result<(), AgentError> {
+    let (beta, dim) = (beta.to_scratch(), alpha.dims()[1]);
+    write_vectors(alpha, actions, |row, k, alpha| {
+        let beta = beta[row * dim + k];
         let draw = rand_distr::Beta::new(f64::from(alpha), f64::from(beta))
             .unwrap_or_else(|_| panic!("Beta({alpha}, {beta}): both must be positive"))
-            .sample(rng);
+            .sample(&mut rngs[row]);
         // The density may be infinite at the ends themselves.
         (draw as f32).clamp(f32::MIN_POSITIVE, 1.0 - f32::EPSILON / 2.0)
-    });
+    })
 }
 
-pub(super) fn mode(alpha: &Tensor, beta: &Tensor, actions: &mut Actions) {
-    let beta = beta.to_scratch();
-    write_vectors(alpha, actions, |i, alpha| {
-        let (up, down) = ((alpha - 1.0).max(0.0), (beta[i] - 1.0).max(0.0));
+pub(super) fn mode(alpha: &Tensor, beta: &Tensor, actions: &mut Actions) -> Result<(), AgentError> {
+    let (beta, dim) = (beta.to_scratch(), alpha.dims()[1]);
+    write_vectors(alpha, actions, |row, k, alpha| {
+        let beta = beta[row * dim + k];
+        let (up, down) = ((alpha - 1.0).max(0.0), (beta - 1.0).max(0.0));
         match up + down {
-            0.0 => alpha / (alpha + beta[i]),
+            0.0 => alpha / (alpha + beta),
             sum => up / sum,
         }
-    });
+    })
 }
 
 /// (α - 1) log x + (β - 1) log(1 - x) - log B(α, β).

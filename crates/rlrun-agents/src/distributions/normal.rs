@@ -2,20 +2,26 @@
 
 use std::f32::consts::{LN_2, PI};
 
-use rand_distr::{Distribution as _, StandardNormal};
 use rlrun_core::Rng;
 use rlrun_env::Actions;
 use rlrun_tensor::Tensor;
 
 use super::actions::write_vectors;
+use crate::{AgentError, rehearsal};
 
-/// Draws μ + σ ε into `actions`.
-pub(super) fn sample(mean: &Tensor, std: &Tensor, rng: &mut Rng, actions: &mut Actions) {
-    let std = std.to_scratch();
-    write_vectors(mean, actions, |i, mean| {
-        let noise: f32 = StandardNormal.sample(rng);
-        mean + std[i % std.len()] * noise
-    });
+/// Draws μ + σ ε into `actions`, ε of each row from its own stream.
+pub(super) fn sample(
+    mean: &Tensor,
+    std: &Tensor,
+    rngs: &mut [Rng],
+    actions: &mut Actions,
+) -> Result<(), AgentError> {
+    let (std, dim) = (std.to_scratch(), mean.dims()[1]);
+    write_vectors(mean, actions, |row, k, mean| {
+        let mut noise = [0.0];
+        rehearsal::normals(&mut noise, &mut rngs[row]);
+        mean + std[(row * dim + k) % std.len()] * noise[0]
+    })
 }
 
 /// -(x - μ)² / 2σ² - log σ - log √2π.
@@ -42,33 +48,65 @@ pub(super) fn kl_divergence(p: (&Tensor, &Tensor), q: (&Tensor, &Tensor)) -> Ten
 pub struct TanhNormal {
     /// μ of u, `[B, dim]`.
     pub mean: Tensor,
-    /// σ of u, `[B, dim]` or the same for every row, `[dim]`.
-    pub std: Tensor,
+    /// log σ of u, `[B, dim]`.
+    pub log_std: Tensor,
 }
 
 impl TanhNormal {
-    /// Draws one u per row into `actions`: what [`TanhNormal::log_prob`] takes, and what
-    /// [`TanhNormal::squash`] turns into actions.
-    pub fn sample(&self, rng: &mut Rng, actions: &mut Actions) {
-        sample(&self.mean, &self.std, rng, actions);
+    /// Draws one action in ±1 per row into `actions`.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`] if μ or σ is not finite.
+    pub fn sample(&self, rngs: &mut [Rng], actions: &mut Actions) -> Result<(), AgentError> {
+        sample(&self.mean, &self.log_std.exp(), rngs, actions)?;
+        squash(actions);
+        Ok(())
     }
 
-    /// Writes the u = μ of each row into `actions`; squashed, the median.
-    pub fn mode(&self, actions: &mut Actions) {
-        write_vectors(&self.mean, actions, |_, mean| mean);
+    /// Writes tanh(μ) of each row into `actions`: the median.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`] if μ is not finite.
+    pub fn mode(&self, actions: &mut Actions) -> Result<(), AgentError> {
+        write_vectors(&self.mean, actions, |_, _, mean| mean)?;
+        squash(actions);
+        Ok(())
     }
 
-    /// tanh of every number: actions in [-1, 1].
-    pub fn squash(actions: &mut Actions) {
-        if let Actions::Continuous { values, .. } = actions {
-            values.iter_mut().for_each(|u| *u = u.tanh());
-        }
+    /// An action a = tanh(u), u = μ + σ ε, `[B, dim]`, through which gradients reach μ and σ, and its
+    /// log π(a), `[B]`.
+    ///
+    /// log π(a) = log N(u) - Σ log(1 - a²), exactly; with `epsilon` above 0, - Σ log(1 - a² + ε),
+    /// which loses its digits once |u| > 5.
+    pub fn rsample(&self, rng: &mut Rng, epsilon: f64) -> (Tensor, Tensor) {
+        let mut noise = vec![0.0; self.mean.numel()];
+        rehearsal::normals(&mut noise, rng);
+        let noise = Tensor::from_vec(noise, self.mean.dims());
+        let u = &self.mean + self.log_std.exp() * &noise;
+        let actions = u.tanh();
+        let log_normal = noise.square() * -0.5 - &self.log_std - 0.5 * (2.0 * PI).ln();
+        let log_slope = if epsilon > 0.0 {
+            ((1.0 - actions.square()) + epsilon as f32).log()
+        } else {
+            log_slope(&u)
+        };
+        (actions, (log_normal - log_slope).sum_dim(-1, false))
     }
 
     /// log π(tanh u) of one u per row `[B, dim]`, `[B]`.
     pub fn log_prob(&self, u: &Tensor) -> Tensor {
-        // log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)) keeps its digits where tanh u is ±1.
-        let log_slope = (LN_2 - u - (u * -2.0).softplus()) * 2.0;
-        (log_density(&self.mean, &self.std, u) - log_slope).sum_dim(-1, false)
+        let log_normal = log_density(&self.mean, &self.log_std.exp(), u);
+        (log_normal - log_slope(u)).sum_dim(-1, false)
+    }
+}
+
+/// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), which keeps its digits where tanh u is ±1.
+fn log_slope(u: &Tensor) -> Tensor {
+    (LN_2 - u - (u * -2.0).softplus()) * 2.0
+}
+
+fn squash(actions: &mut Actions) {
+    if let Actions::Continuous { values, .. } = actions {
+        values.iter_mut().for_each(|u| *u = u.tanh().clamp(-1.0, 1.0));
     }
 }

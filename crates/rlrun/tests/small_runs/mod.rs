@@ -37,16 +37,23 @@ pub(crate) fn short(seed: u64) -> Vec<String> {
     train.chain([format!("seed={seed}"), "agent.net_arch=[16, 16]".to_owned()]).collect()
 }
 
+/// [`short`] for an algorithm: one that learns from a replay buffer learns from its first steps on.
+fn short_of(algorithm: &Algorithm, seed: u64) -> Vec<String> {
+    let replays = algorithm.default_run_file().unwrap().contains("learning_starts");
+    let soon = ["agent.learning_starts=64", "agent.batch_size=32"].map(str::to_owned);
+    [short(seed), if replays { soon.to_vec() } else { Vec::new() }].concat()
+}
+
 /// A short run of an algorithm.
 pub(crate) fn short_run(algorithm: &Algorithm, seed: u64) -> Run {
     let text = config_of(algorithm.name);
-    Run::load_with(&text, &short(seed), ALGORITHMS, &[]).unwrap()
+    Run::load_with(&text, &short_of(algorithm, seed), ALGORITHMS, &[]).unwrap()
 }
 
 /// A short run whose observations and rewards are normalised.
 pub(crate) fn short_normalized_run(algorithm: &Algorithm, seed: u64) -> Run {
     let on = ["normalize.obs=true", "normalize.reward=true"].map(str::to_owned);
-    let settings = [short(seed), on.to_vec()].concat();
+    let settings = [short_of(algorithm, seed), on.to_vec()].concat();
     Run::load_with(&config_of(algorithm.name), &settings, ALGORITHMS, &[]).unwrap()
 }
 

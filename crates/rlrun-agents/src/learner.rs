@@ -1,0 +1,101 @@
+//! Gradient descent as every algorithm takes it: gradient, clip, check, step.
+
+use rlrun_nn::Module;
+use rlrun_nn::optim::{Norm, Optimizer, clip_grad_norm};
+use rlrun_tensor::{Backward, Parameter, Tensor};
+
+use crate::AgentError;
+use crate::rehearsal::{self, Event};
+use crate::saved::saved;
+
+/// The parameters of a network and the optimizer that trains them.
+pub struct Learner {
+    names: Vec<String>,
+    parameters: Vec<Parameter>,
+    optimizer: Box<dyn Optimizer>,
+    max_grad_norm: Option<f64>,
+    n_updates: u64,
+}
+
+impl Learner {
+    /// Trains the parameters of `network` with the optimizer that `optimizer` makes of them; their
+    /// gradient, taken as one vector, is scaled down to the length `max_grad_norm` if given.
+    pub fn new<O: Optimizer + 'static>(
+        network: &dyn Module,
+        optimizer: impl FnOnce(Vec<Parameter>) -> O,
+        max_grad_norm: impl Into<Option<f64>>,
+    ) -> Learner {
+        let (mut names, mut parameters) = (Vec::new(), Vec::<Parameter>::new());
+        network.visit_parameters("", &mut |name, parameter| {
+            if !parameters.iter().any(|known| known.is(parameter)) {
+                names.push(name.to_owned());
+                parameters.push(parameter.clone());
+            }
+        });
+        Learner {
+            optimizer: Box::new(optimizer(parameters.clone())),
+            names,
+            parameters,
+            max_grad_norm: max_grad_norm.into(),
+            n_updates: 0,
+        }
+    }
+
+    /// θ ← θ - step(∂loss/∂θ); returns the loss. The gradient reaches these parameters and no
+    /// others.
+    ///
+    /// # Errors
+    /// [`AgentError::NonFinite`], before the parameters are touched.
+    pub fn minimize(&mut self, loss: &Tensor) -> Result<f64, AgentError> {
+        self.optimizer.zero_grad();
+        let own: Vec<&Tensor> = self.parameters.iter().map(|parameter| &**parameter).collect();
+        loss.backward_with(Backward { inputs: Some(&own), ..Backward::default() });
+        self.trace("gradient");
+        let max_norm = self.max_grad_norm.map_or(f32::INFINITY, |norm| norm as f32);
+        let norm = clip_grad_norm(&self.parameters, max_norm, Norm::L2);
+        self.check_finite(loss.item(), norm)?;
+        self.trace("step");
+        self.optimizer.step();
+        self.n_updates += 1;
+        Ok(loss.item())
+    }
+
+    fn check_finite(&self, loss: f64, norm: f32) -> Result<(), AgentError> {
+        if loss.is_finite() && norm.is_finite() {
+            return Ok(());
+        }
+        let grads = self.names.iter().zip(&self.parameters);
+        let mut broken = grads.filter(|(_, parameter)| {
+            parameter.grad().is_some_and(|grad| grad.to_vec().iter().any(|g| !g.is_finite()))
+        });
+        let name = broken.next().map(|(name, _)| name.as_str());
+        AgentError::check_finite(loss, norm, name, self.n_updates)
+    }
+
+    fn trace(&self, name: &'static str) {
+        if rehearsal::is_on() {
+            let grads = self.names.iter().zip(&self.parameters);
+            let numbers = |(name, parameter): (&String, &Parameter)| {
+                Some((name.clone(), parameter.grad()?.to_vec()))
+            };
+            rehearsal::record(Event { name, values: grads.filter_map(numbers).collect() });
+        }
+    }
+
+    /// Uses another step size from now on.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.optimizer.set_learning_rate(learning_rate);
+    }
+
+    /// Steps taken.
+    pub fn n_updates(&self) -> u64 {
+        self.n_updates
+    }
+
+    saved! { pub Learner {
+        optimizer;
+        counters: n_updates;
+        not: names "the network's", parameters "saved with the network",
+            max_grad_norm "from the run file",
+    } }
+}

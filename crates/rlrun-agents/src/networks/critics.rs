@@ -1,0 +1,40 @@
+//! Several critics of one action.
+
+use rlrun_nn::{Layer, Module, join};
+use rlrun_tensor::{Parameter, Tensor};
+
+/// Q_i(s, a), independent networks, each from features and action to one value.
+///
+/// Named `qf0`, `qf1`, … as in Stable-Baselines3.
+pub struct Critics(Vec<Box<dyn Layer>>);
+
+impl Critics {
+    /// These critics.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn new(critics: Vec<Box<dyn Layer>>) -> Critics {
+        assert!(!critics.is_empty(), "a critic is needed, got none");
+        Critics(critics)
+    }
+
+    /// Q_i(s, a) of each critic, `[B]`, for features `[B, width]` and actions `[B, action_dim]`.
+    pub fn values(&self, obs: &Tensor, actions: &Tensor) -> Vec<Tensor> {
+        let input = Tensor::cat(&[obs, actions], -1);
+        self.0.iter().map(|critic| critic.forward(&input).squeeze_dim(-1)).collect()
+    }
+
+    /// min_i Q_i(s, a), `[B]` (van Hasselt 2010; Fujimoto et al. 2018, arXiv 1802.09477).
+    pub fn min(&self, obs: &Tensor, actions: &Tensor) -> Tensor {
+        let values = self.values(obs, actions);
+        values[1..].iter().fold(values[0].clone(), |min, value| min.minimum(value))
+    }
+}
+
+impl Module for Critics {
+    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+        for (index, critic) in self.0.iter().enumerate() {
+            critic.visit_parameters(&join(prefix, &format!("qf{index}")), visit);
+        }
+    }
+}
