@@ -132,14 +132,13 @@ impl A2c {
     pub fn train(&mut self) -> Result<Metrics, AgentError> {
         let A2cConfig { gamma, gae_lambda, normalize_advantage, .. } = self.config;
         let learning_rate = self.config.learning_rate.value(self.clock.progress_remaining());
-        self.learner.set_learning_rate(learning_rate);
         self.collector.estimate_advantages(gamma, gae_lambda);
         let rows: Vec<usize> = (0..self.collector.rollout().len()).collect();
         let batch = self.collector.minibatch(&self.policy.encoder, &rows, normalize_advantage);
         let mut means = Means::default();
         phase("loss", || {
             let loss = self.loss(&batch, &mut means);
-            self.learner.minimize(&loss)
+            self.learner.minimize(&loss, learning_rate)
         })?;
         let mut metrics = means.and([
             ("train/explained_variance", self.collector.explained_variance()),
@@ -154,13 +153,13 @@ impl A2c {
 
 impl A2cConfig {
     fn learner(&self, net: &dyn ActorCritic) -> Learner {
-        let (learning_rate, eps) = (self.learning_rate.initial(), self.rms_prop_eps);
         if !self.use_rms_prop {
-            let adam = AdamConfig { learning_rate, eps: 1e-5, ..AdamConfig::default() };
+            let adam = AdamConfig { eps: 1e-5, ..AdamConfig::default() };
             return Learner::new(net, |theta| Adam::new(theta, adam), self.max_grad_norm);
         }
         let tf_like = self.rms_prop_kind == RmsPropKind::TensorFlow;
-        let rms_prop = RmsPropConfig { learning_rate, eps, tf_like, ..RmsPropConfig::default() };
+        let rms_prop =
+            RmsPropConfig { eps: self.rms_prop_eps, tf_like, ..RmsPropConfig::default() };
         Learner::new(net, |theta| RmsProp::new(theta, rms_prop), self.max_grad_norm)
     }
 }

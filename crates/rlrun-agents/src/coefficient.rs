@@ -17,6 +17,16 @@ pub enum Coefficient {
     Fixed(f64),
 }
 
+impl Coefficient {
+    /// The number, if it is given.
+    pub fn fixed(self) -> Option<f64> {
+        match self {
+            Coefficient::Auto { .. } => None,
+            Coefficient::Fixed(value) => Some(value),
+        }
+    }
+}
+
 impl fmt::Display for Coefficient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

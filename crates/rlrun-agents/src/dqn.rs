@@ -98,8 +98,7 @@ impl Dqn {
         let weights = || rng_stream(context.seed, Purpose::Weights, 0);
         let network = || network(context.features(), n_actions, &mut weights());
         let (online, target) = (network(), network());
-        let learning_rate = config.learning_rate.initial();
-        let adam = AdamConfig { learning_rate, ..AdamConfig::default() };
+        let adam = AdamConfig::default();
         let (first, last) = (config.exploration_initial_eps, config.exploration_final_eps);
         let DqnConfig { batch_size, n_steps, gamma, .. } = config;
         let eps = [config.exploration_fraction, first, last];
@@ -145,12 +144,12 @@ impl Dqn {
     /// [`AgentError::NonFinite`].
     pub fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
         let learning_rate = self.config.learning_rate.value(self.clock.progress_remaining());
-        self.learner.set_learning_rate(learning_rate);
         let mut means = Means::default();
         for _ in 0..minibatches {
             self.experience.sample(&self.policy.normalizer);
             let targets = phase("target", || self.targets());
-            let loss = phase("loss", || self.learner.minimize(&self.loss(&targets)))?;
+            let loss =
+                phase("loss", || self.learner.minimize(&self.loss(&targets), learning_rate))?;
             means.add(&[("train/loss", loss)]);
         }
         let n_updates = self.learner.n_updates() as f64;

@@ -41,12 +41,12 @@ impl Learner {
         }
     }
 
-    /// θ ← θ - step(∂loss/∂θ); returns the loss. The gradient reaches these parameters and no
-    /// others.
+    /// θ ← θ - α step(∂loss/∂θ), α the `learning_rate`; returns the loss. The gradient reaches these
+    /// parameters and no others.
     ///
     /// # Errors
     /// [`AgentError::NonFinite`], before the parameters are touched.
-    pub fn minimize(&mut self, loss: &Tensor) -> Result<f64, AgentError> {
+    pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<f64, AgentError> {
         self.optimizer.zero_grad();
         let own: Vec<&Tensor> = self.parameters.iter().map(|parameter| &**parameter).collect();
         loss.backward_with(Backward { inputs: Some(&own), ..Backward::default() });
@@ -55,6 +55,7 @@ impl Learner {
         let norm = clip_grad_norm(&self.parameters, max_norm, Norm::L2);
         self.check_finite(loss.item(), norm)?;
         self.trace("step");
+        self.optimizer.set_learning_rate(learning_rate);
         self.optimizer.step();
         self.n_updates += 1;
         Ok(loss.item())
@@ -80,11 +81,6 @@ impl Learner {
             };
             rehearsal::record(Event { name, values: grads.filter_map(numbers).collect() });
         }
-    }
-
-    /// Uses another step size from now on.
-    pub fn set_learning_rate(&mut self, learning_rate: f64) {
-        self.optimizer.set_learning_rate(learning_rate);
     }
 
     /// Steps taken.

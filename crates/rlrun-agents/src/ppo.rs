@@ -99,11 +99,7 @@ impl Ppo {
     ) -> Result<Ppo, AgentError> {
         config.check_keys()?;
         // SB3 gives actor-critic networks this ε instead of Adam's 1e-8.
-        let adam = AdamConfig {
-            learning_rate: config.learning_rate.initial(),
-            eps: 1e-5,
-            ..AdamConfig::default()
-        };
+        let adam = AdamConfig { eps: 1e-5, ..AdamConfig::default() };
         Ok(Ppo {
             clock: Clock::of(context),
             learner: Learner::new(&*net, |theta| Adam::new(theta, adam), config.max_grad_norm),
@@ -158,7 +154,6 @@ impl Ppo {
         let clip_range = self.config.clip_range.value(progress);
         let clip_range_vf = self.config.clip_range_vf.map(|range| range.value(progress));
         let learning_rate = self.config.learning_rate.value(progress);
-        self.learner.set_learning_rate(learning_rate);
         self.collector.estimate_advantages(gamma, gae_lambda);
 
         let (mut means, mut approx_kl) = (Means::default(), Mean::default());
@@ -180,7 +175,7 @@ impl Ppo {
                 if target_kl.is_some_and(|target_kl| kl > 1.5 * target_kl) {
                     break 'epochs;
                 }
-                phase("loss", || self.learner.minimize(&loss.total))?;
+                phase("loss", || self.learner.minimize(&loss.total, learning_rate))?;
             }
         }
         let mut metrics = means.and([

@@ -119,6 +119,15 @@ pub(crate) fn hand_out(name: &'static str, values: &[(&str, &Tensor)]) {
     }
 }
 
+/// Hands out several tensors under one name and their index.
+pub(crate) fn trace_each(event: &'static str, name: &str, tensors: &[Tensor]) {
+    if ON.get() {
+        let numbers =
+            |(index, tensor): (usize, &Tensor)| (format!("{name}.{index}"), tensor.to_vec());
+        record(Event { name: event, values: tensors.iter().enumerate().map(numbers).collect() });
+    }
+}
+
 /// Hands out numbers that are no tensors.
 pub(crate) fn record(event: Event) {
     REHEARSAL.with_borrow_mut(|rehearsal| rehearsal.events.push(event));

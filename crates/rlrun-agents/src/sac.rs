@@ -1,8 +1,7 @@
 //! Soft actor-critic with a learnt temperature (Haarnoja et al. 2018, arXiv 1812.05905).
 //!
 //! Maximises E[Σ γᵗ (r + α H(π(· | s)))]: the critics learn the soft value of an action, the actor
-//! moves to where it is high, and α keeps the entropy near H̄. Details and defaults are those of
-//! Stable-Baselines3.
+//! moves to where it is high, and α keeps the entropy near H̄. Details as in Stable-Baselines3.
 
 use rlrun_core::Streams;
 use rlrun_nn::{Layer, Module};
@@ -15,6 +14,7 @@ use crate::exploration::uniform;
 use crate::networks::{Critics, GaussianHead, NetArch, Temperature, mlp};
 use crate::off_policy::Experience;
 use crate::policies::SquashedPolicy;
+use crate::rehearsal::trace_each;
 use crate::targets::{polyak_update, td_target};
 
 config! {
@@ -59,13 +59,12 @@ impl AgentConfig for SacConfig {
     const NORMALIZES: bool = true;
 
     fn build(self, context: &AgentContext<'_>) -> Result<Box<dyn Agent>, AgentError> {
-        let SacConfig { net_arch, activation_fn, .. } = self.clone();
-        let (pi, act) = (net_arch.clone(), activation_fn);
+        let (pi, qf, act) = (self.net_arch.clone(), self.net_arch.clone(), self.activation_fn);
         let actor = move |inputs, dim, rng: &mut Rng| -> Box<dyn Layer> {
             Box::new(GaussianHead::new(inputs, pi.pi(), dim, act, rng))
         };
         let critic = move |inputs, rng: &mut Rng| -> Box<dyn Layer> {
-            Box::new(mlp(inputs, net_arch.critic(), 1, activation_fn, rng))
+            Box::new(mlp(inputs, qf.critic(), 1, act, rng))
         };
         Ok(Box::new(Sac::new(self, context, actor, critic)?))
     }
@@ -105,25 +104,18 @@ impl Sac {
         let AgentContext { spec, n_envs, seed, .. } = *context;
         let bounds = context.bounded_box("sac")?;
         let (inputs, dim) = (context.features(), bounds.low.len());
-        let actor = actor(inputs, dim, &mut rng_stream(seed, Purpose::Weights, 0));
+        let weights = |index| rng_stream(seed, Purpose::Weights, index);
+        let actor = actor(inputs, dim, &mut weights(0));
         // The same streams twice: the targets start as copies.
-        let critics = || {
-            let weights = |index| rng_stream(seed, Purpose::Weights, 1 + index as u64);
-            let all = (0..config.n_critics).map(|i| critic(inputs + dim, &mut weights(i)));
-            Critics::new(all.collect())
-        };
-        let (critic, target) = (critics(), critics());
+        let q = |index| critic(inputs + dim, &mut weights(1 + index));
+        let [critic, target] = [(); 2].map(|()| Critics::new(config.n_critics, q));
         let temperature = Temperature::new(config.ent_coef);
-        let learning_rate = config.learning_rate.initial();
-        let adam = AdamConfig { learning_rate, ..AdamConfig::default() };
-        let learner = |net: &dyn Module| Learner::new(net, |theta| Adam::new(theta, adam), None);
+        let adam = |theta| Adam::new(theta, AdamConfig::default());
+        let learner = |net: &dyn Module| Learner::new(net, adam, None);
         let SacConfig { batch_size, n_steps, gamma, .. } = config;
         let sampling = Sampling { batch_size, n_steps, gamma };
         Ok(Sac {
-            target_entropy: match config.target_entropy {
-                Coefficient::Auto { .. } => -(dim as f64),
-                Coefficient::Fixed(entropy) => entropy,
-            },
+            target_entropy: config.target_entropy.fixed().unwrap_or(-(dim as f64)),
             clock: Clock::of(context),
             actor_learner: learner(&*actor),
             critic_learner: learner(&critic),
@@ -142,8 +134,7 @@ impl Sac {
 
     /// a ~ π(· | s) and log π(a | s), for features `[B, width]`.
     fn sample(&mut self, obs: &Tensor) -> (Tensor, Tensor) {
-        let epsilon = self.config.log_prob_epsilon;
-        self.policy.distribution(obs).rsample(&mut self.noise, epsilon)
+        self.policy.distribution(obs).rsample(&mut self.noise, self.config.log_prob_epsilon)
     }
 
     /// y = r + γ (min_i Q̂_i(s', a') - α log π(a' | s')), a' ~ π(· | s'), eq. 3 and 5.
@@ -161,21 +152,16 @@ impl Sac {
     /// J_Q = Σ_i E[½ (Q_i(s, a) - y)²], eq. 5.
     fn critic_loss(&self, obs: &Tensor, target_q_values: &Tensor) -> Tensor {
         let values = self.critic.values(obs, &action_tensor(&self.experience.batch.actions));
+        trace_each("critic_loss", "current_q_values", &values);
         let errors = values.iter().map(|value| value.mse_loss(target_q_values));
         let critic_loss = errors.fold(Tensor::scalar(0.0), |sum, error| sum + error) * 0.5;
-        let current_q_values = Tensor::stack(&values.iter().collect::<Vec<_>>(), 0);
-        trace!("critic_loss": target_q_values, current_q_values, critic_loss);
+        trace!("critic_loss": target_q_values, critic_loss);
         critic_loss
     }
 
     /// J_π = E[α log π(a | s) - min_i Q_i(s, a)], eq. 7.
-    fn actor_loss(
-        &self,
-        obs: &Tensor,
-        actions_pi: &Tensor,
-        log_prob: &Tensor,
-        ent_coef: f32,
-    ) -> Tensor {
+    fn actor_loss(&self, obs: &Tensor, drawn: &(Tensor, Tensor), ent_coef: f32) -> Tensor {
+        let (actions_pi, log_prob) = drawn;
         let min_qf_pi = self.critic.min(obs, actions_pi);
         let actor_loss = (log_prob * ent_coef - &min_qf_pi).mean();
         trace!("actor_loss": actions_pi, log_prob, min_qf_pi, actor_loss);
@@ -196,27 +182,25 @@ impl Sac {
     /// [`AgentError::NonFinite`].
     pub fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
         let learning_rate = self.config.learning_rate.value(self.clock.progress_remaining());
-        let Sac { actor_learner, critic_learner, temperature_learner, .. } = self;
-        for learner in [actor_learner, critic_learner, temperature_learner] {
-            learner.set_learning_rate(learning_rate);
-        }
         let mut means = Means::default();
         for minibatch in 0..minibatches {
             self.experience.sample(&self.policy.normalizer);
             let obs = self.policy.encoder.tensor(&self.experience.batch.obs);
-            let (actions, log_prob) = phase("loss", || self.sample(&obs));
+            let drawn = phase("loss", || self.sample(&obs));
             // As SB3 has it, α of before its own step counts for the rest.
             let ent_coef = self.temperature.alpha();
             means.add(&[("train/ent_coef", ent_coef.into())]);
             if let Some(log_alpha) = self.temperature.log_alpha() {
-                let loss = phase("loss", || self.ent_coef_loss(log_alpha, &log_prob));
-                means.add(&[("train/ent_coef_loss", self.temperature_learner.minimize(&loss)?)]);
+                let loss = phase("loss", || self.ent_coef_loss(log_alpha, &drawn.1));
+                let loss = self.temperature_learner.minimize(&loss, learning_rate)?;
+                means.add(&[("train/ent_coef_loss", loss)]);
             }
             let targets = phase("target", || self.targets(ent_coef));
             let loss = phase("loss", || self.critic_loss(&obs, &targets));
-            means.add(&[("train/critic_loss", self.critic_learner.minimize(&loss)?)]);
-            let loss = phase("loss", || self.actor_loss(&obs, &actions, &log_prob, ent_coef));
-            means.add(&[("train/actor_loss", self.actor_learner.minimize(&loss)?)]);
+            let critic_loss = self.critic_learner.minimize(&loss, learning_rate)?;
+            let loss = phase("loss", || self.actor_loss(&obs, &drawn, ent_coef));
+            let actor_loss = self.actor_learner.minimize(&loss, learning_rate)?;
+            means.add(&[("train/critic_loss", critic_loss), ("train/actor_loss", actor_loss)]);
             if minibatch % self.config.target_update_interval == 0 {
                 phase("target", || polyak_update(&self.critic, &self.target, self.config.tau));
             }

@@ -9,13 +9,13 @@ use rlrun_tensor::{Parameter, Tensor};
 pub struct Critics(Vec<Box<dyn Layer>>);
 
 impl Critics {
-    /// These critics.
+    /// `n_critics` networks that `critic` makes, each from its index.
     ///
     /// # Panics
     /// If there is none.
-    pub fn new(critics: Vec<Box<dyn Layer>>) -> Critics {
-        assert!(!critics.is_empty(), "a critic is needed, got none");
-        Critics(critics)
+    pub fn new(n_critics: usize, critic: impl Fn(u64) -> Box<dyn Layer>) -> Critics {
+        assert!(n_critics > 0, "a critic is needed, got none");
+        Critics((0..n_critics as u64).map(critic).collect())
     }
 
     /// Q_i(s, a) of each critic, `[B]`, for features `[B, width]` and actions `[B, action_dim]`.
