@@ -44,7 +44,11 @@ impl Tensor {
             return Some(node);
         };
         edges[0] = ok(root.edge(op));
-        Some(new_node(op, edges, |saver| through_view(steps, rule(saver))))
+        Some(new_node(op, edges, |saver| {
+            // As in PyTorch, one backward frees it.
+            saver.frees();
+            through_view(steps, rule(saver))
+        }))
     }
 
     /// What only a recorded write may not do.

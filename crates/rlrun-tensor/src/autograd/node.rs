@@ -178,6 +178,9 @@ impl Saved {
     pub(crate) fn get(&self, node: &NodeRef) -> Tensor {
         let found = self.tensor.counter().version();
         if found != self.version {
+            if let Kept::Input = self.kept {
+                ok(self.tensor.grad_fn(node.op));
+            }
             raise(TensorError::SavedTensorModified {
                 op: node.op,
                 saved_at: node.at,

@@ -175,8 +175,14 @@ impl Walk {
         }
     }
 
-    /// Hooks, retained gradients and captured ones.
+    /// Hooks, retained gradients and captured ones. As in PyTorch, a gradient is captured before the
+    /// hooks if its node runs as well, for a gradient behind it.
     fn watch(&mut self, node: &NodeRef, mut gradient: Tensor) -> Tensor {
+        let place = Place::Node(node.id);
+        let runs = self.targets.as_ref().is_some_and(|targets| targets.leading.contains(&node.id));
+        if runs {
+            self.capture(place, &gradient);
+        }
         let watchers = node.watchers.lock();
         let hooks = watchers.hooks.clone();
         let retained: Vec<_> = watchers.retained.iter().filter_map(Weak::upgrade).collect();
@@ -191,7 +197,9 @@ impl Walk {
                 before.map_or_else(|| gradient.clone_contiguous(), |before| before.add(&gradient));
             state.grad = Some(sum);
         }
-        self.capture(Place::Node(node.id), &gradient);
+        if !runs {
+            self.capture(place, &gradient);
+        }
         gradient
     }
 

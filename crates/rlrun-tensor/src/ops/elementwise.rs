@@ -163,7 +163,7 @@ unary! {
         move |x, grad| gated(grad, &where_input(x, |x| x < max));
     /// `x^exponent`.
     pow, pow_(exponent: f32), Input,
-        each(move |x| if exponent == 2.0 { x * x } else { x.powf(exponent) }),
+        each(move |x| power(x, exponent)),
         move |x, grad| if exponent == 0.0 {
             grad.zeros_like()
         } else {
@@ -173,6 +173,19 @@ unary! {
     sign, sign_, Nothing,
         each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
         |_, grad| grad.zeros_like();
+}
+
+/// `x^exponent`, by the exact functions where there are some.
+fn power(x: f32, exponent: f32) -> f32 {
+    match exponent {
+        0.5 => x.sqrt(),
+        -0.5 => 1.0 / x.sqrt(),
+        -1.0 => 1.0 / x,
+        -2.0 => 1.0 / (x * x),
+        2.0 => x * x,
+        3.0 => x * x * x,
+        _ => x.powf(exponent),
+    }
 }
 
 fn sigmoid(x: f32) -> f32 {

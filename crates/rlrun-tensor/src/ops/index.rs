@@ -152,35 +152,24 @@ impl Tensor {
         })
     }
 
-    /// Joins tensors along a dimension; their other extents are equal.
+    /// Joins tensors along a dimension; their other extents are equal. A vector of nothing (`[0]`)
+    /// joins with everything.
     ///
     /// # Panics
     /// If there is none, `dim` is out of range, or the shapes do not fit.
     #[track_caller]
     pub fn cat(tensors: &[&Tensor], dim: isize) -> Tensor {
-        let Some(first) = tensors.first() else {
-            let detail = "expected at least one tensor".to_owned();
-            raise(TensorError::ShapeMismatch { op: "cat", detail })
-        };
-        let dim = ok(existing_dim("cat", dim, first.ndim()));
-        let mut shape = first.layout.shape;
-        shape[dim] = 0;
-        for tensor in tensors {
-            ok(tensor.expect_f32("cat"));
-            let others =
-                |s: &[usize]| s.iter().enumerate().all(|(d, &x)| d == dim || x == first.dims()[d]);
-            if tensor.ndim() != first.ndim() || !others(tensor.dims()) {
-                let detail = format!("{:?} and {:?} do not join", first.dims(), tensor.dims());
-                raise(TensorError::ShapeMismatch { op: "cat", detail });
-            }
-            shape[dim] += tensor.dims()[dim];
-        }
-        let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.dims()[dim]).collect();
+        let (dim, shape) = ok(joined_shape(tensors, dim));
+        let lengths: Vec<Option<usize>> = tensors
+            .iter()
+            .map(|tensor| (tensor.ndim() == shape.len()).then(|| tensor.dims()[dim]))
+            .collect();
         let value = Tensor::build(&shape, |out| join(tensors, Around::new(&shape, dim), dim, out));
         value.record_many("cat", tensors, |_| {
             move |grad: &Tensor, node: &NodeRef| {
                 let mut start = 0;
-                let part = |(i, &len): (usize, &usize)| {
+                let part = |(i, len): (usize, &Option<usize>)| {
+                    let Some(len) = *len else { return node.needs(i).then(|| Tensor::zeros([0])) };
                     start += len;
                     node.needs(i).then(|| grad.narrow(dim as isize, (start - len) as isize, len))
                 };
@@ -299,10 +288,40 @@ fn copy_rows(numbers: &[f32], around: Around, rows: &[i64], out: &mut [f32]) {
     }
 }
 
+/// The dimension along which tensors are joined and the shape of the whole.
+fn joined_shape(tensors: &[&Tensor], dim: isize) -> Result<(usize, Shape), TensorError> {
+    let Some(first) = tensors.first() else {
+        let detail = "expected at least one tensor".to_owned();
+        return Err(TensorError::ShapeMismatch { op: "cat", detail });
+    };
+    let is_nothing = |tensor: &Tensor| tensor.dims() == [0];
+    let Some(like) = tensors.iter().find(|tensor| !is_nothing(tensor)) else {
+        tensors.iter().try_for_each(|tensor| tensor.expect_f32("cat"))?;
+        return Ok((0, first.layout.shape));
+    };
+    let dim = existing_dim("cat", dim, like.ndim())?;
+    let mut shape = like.layout.shape;
+    shape[dim] = 0;
+    for tensor in tensors {
+        tensor.expect_f32("cat")?;
+        if is_nothing(tensor) {
+            continue;
+        }
+        let others =
+            |s: &[usize]| s.iter().enumerate().all(|(d, &x)| d == dim || x == like.dims()[d]);
+        if tensor.ndim() != like.ndim() || !others(tensor.dims()) {
+            let detail = format!("{:?} and {:?} do not join", like.dims(), tensor.dims());
+            return Err(TensorError::ShapeMismatch { op: "cat", detail });
+        }
+        shape[dim] += tensor.dims()[dim];
+    }
+    Ok((dim, shape))
+}
+
 fn join(tensors: &[&Tensor], around: Around, dim: usize, out: &mut [f32]) {
     let Around { extent, inner, .. } = around;
     let mut start = 0;
-    for tensor in tensors {
+    for tensor in tensors.iter().filter(|tensor| tensor.numel() > 0) {
         let numbers = tensor.read();
         let run = tensor.dims()[dim] * inner;
         if run > 0 {

@@ -22,11 +22,30 @@ pub(crate) fn close(a: f64, b: f64, absolute: f64, relative: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= absolute + relative * b.abs()
 }
 
+/// How far numbers may be apart: `absolute + relative · |recorded|`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tolerance {
+    pub(crate) absolute: f64,
+    pub(crate) relative: f64,
+}
+
+impl Tolerance {
+    pub(crate) const TIGHT: Tolerance = Tolerance { absolute: 1e-6, relative: 1e-5 };
+    /// For sums of products and for what divides by a spread.
+    pub(crate) const ROUGH: Tolerance = Tolerance { absolute: 1e-5, relative: 1e-4 };
+}
+
 pub(crate) fn numbers_agree(ours: &Value, theirs: &Value) -> bool {
+    agree(ours, theirs, Tolerance::TIGHT)
+}
+
+fn agree(ours: &Value, theirs: &Value, tolerance: Tolerance) -> bool {
     let (Some(ours), Some(theirs)) = (ours.as_array(), theirs.as_array()) else { return false };
     let pairs = ours.iter().zip(theirs);
     ours.len() == theirs.len()
-        && pairs.into_iter().all(|(a, b)| close(number(a), number(b), 1e-6, 1e-5))
+        && pairs
+            .into_iter()
+            .all(|(a, b)| close(number(a), number(b), tolerance.absolute, tolerance.relative))
 }
 
 fn differs(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
@@ -34,16 +53,16 @@ fn differs(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
 }
 
 /// Compares two objects key by key; `values` are compared as numbers.
-fn objects(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
+fn objects(what: &str, ours: &Value, theirs: &Value, tolerance: Tolerance) -> Result<(), String> {
     let empty = Map::new();
     let (a, b) = (ours.as_object().unwrap_or(&empty), theirs.as_object().unwrap_or(&empty));
     for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
         let what = format!("{what}.{key}");
         let (x, y) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
         match key.as_str() {
-            "values" if numbers_agree(x, y) => {}
+            "values" if agree(x, y, tolerance) => {}
             "values" => return differs(&what, x, y),
-            _ if x.is_object() && y.is_object() => objects(&what, x, y)?,
+            _ if x.is_object() && y.is_object() => objects(&what, x, y, tolerance)?,
             _ if x == y => {}
             _ => return differs(&what, x, y),
         }
@@ -54,7 +73,7 @@ fn objects(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
 /// Compares one entry of a trace, threads included.
 fn entry(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
     let (Some(a), Some(b)) = (ours["thread"].as_array(), theirs["thread"].as_array()) else {
-        return objects(what, ours, theirs);
+        return objects(what, ours, theirs, Tolerance::TIGHT);
     };
     trace(what, a, b)?;
     let without = |entry: &Value| {
@@ -62,7 +81,7 @@ fn entry(what: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
         entry.as_object_mut().map(|fields| fields.remove("thread"));
         entry
     };
-    objects(what, &without(ours), &without(theirs))
+    objects(what, &without(ours), &without(theirs), Tolerance::TIGHT)
 }
 
 pub(crate) fn trace(what: &str, ours: &[Value], theirs: &[Value]) -> Result<(), String> {
@@ -80,6 +99,7 @@ pub(crate) fn finals(
     ours: &Value,
     theirs: &Value,
     unspecified: &HashSet<String>,
+    tolerance: Tolerance,
 ) -> Result<(), String> {
     let known = |tensors: &Value| {
         let mut tensors = tensors.clone();
@@ -91,24 +111,24 @@ pub(crate) fn finals(
         }
         tensors
     };
-    objects("final", &known(ours), &known(theirs))
+    objects("final", &known(ours), &known(theirs), tolerance)
 }
 
-/// Where PyTorch's answer is an accident, whose memory a result has is not compared.
-const ALIASING: [&str; 6] =
+/// Whose memory a tensor has.
+pub(crate) const ALIASING: [&str; 6] =
     ["base", "is_view", "view_made_in", "version", "same_tensor_as", "storage"];
 
-/// Takes the flags of aliasing of `lenient` tensors out of a trace or out of the final tensors.
-pub(crate) fn forget_aliasing(part: &mut Value, lenient: &HashSet<String>) {
+/// Takes `flags` of the tensors `names` out of a trace or out of the final tensors.
+pub(crate) fn forget(part: &mut Value, names: &HashSet<String>, flags: &[&str]) {
     match part {
-        Value::Array(entries) => entries.iter_mut().for_each(|e| forget_aliasing(e, lenient)),
+        Value::Array(entries) => entries.iter_mut().for_each(|e| forget(e, names, flags)),
         Value::Object(fields) => {
             for (name, field) in fields {
                 match field.as_object_mut() {
-                    Some(flags) if lenient.contains(name) => {
-                        flags.retain(|flag, _| !ALIASING.contains(&flag.as_str()));
+                    Some(known) if names.contains(name) => {
+                        known.retain(|flag, _| !flags.contains(&flag.as_str()));
                     }
-                    _ => forget_aliasing(field, lenient),
+                    _ => forget(field, names, flags),
                 }
             }
         }
@@ -121,6 +141,7 @@ pub(crate) fn outcome(
     ours: &Outcome,
     theirs: &Value,
     unspecified: &HashSet<String>,
+    tolerance: Tolerance,
 ) -> Result<(), String> {
     let recorded = theirs["trace"].as_array().expect("a recorded trace");
     trace("", &ours.trace, recorded)?;
@@ -128,16 +149,16 @@ pub(crate) fn outcome(
         return differs("error", &ours.error, &theirs["error"]);
     }
     if theirs["error"].is_null() {
-        finals(&ours.tensors, &theirs["final"], unspecified)?;
+        finals(&ours.tensors, &theirs["final"], unspecified, tolerance)?;
     }
-    hooks(ours, theirs)
+    hooks(ours, theirs, tolerance)
 }
 
-pub(crate) fn hooks(ours: &Outcome, theirs: &Value) -> Result<(), String> {
+pub(crate) fn hooks(ours: &Outcome, theirs: &Value, tolerance: Tolerance) -> Result<(), String> {
     let none = Vec::new();
     let recorded = theirs["hooks"].as_array().unwrap_or(&none);
     for (call, (a, b)) in ours.hooks.iter().zip(recorded).enumerate() {
-        objects(&format!("hook call {call}"), a, b)?;
+        objects(&format!("hook call {call}"), a, b, tolerance)?;
     }
     if ours.hooks.len() != recorded.len() {
         return Err(format!("{} hook calls, recorded {}", ours.hooks.len(), recorded.len()));

@@ -14,12 +14,16 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::compare;
+use super::accidents;
+use super::compare::{self, Tolerance};
 use super::program::{self, Outcome};
 
 pub(crate) fn check_scenario(row: &Value) -> Result<(), String> {
     let steps = row["program"].as_array().expect("a program");
     let (ours, recorded) = without_accidental_aliasing(program::run(steps), row);
+    if row["group"] == "random" {
+        return accidents::check(ours, steps, recorded);
+    }
     if row["group"] == "saved" {
         return saved(&ours, row);
     }
@@ -50,10 +54,20 @@ fn without_accidental_aliasing(mut ours: Outcome, row: &Value) -> (Outcome, Valu
     let steps = row["program"].as_array().into_iter().flatten();
     let handed_out = steps.filter(|step| step["op"] == "grad").flat_map(outputs);
     lenient.extend(handed_out.map(str::to_owned));
-    ours.trace.iter_mut().for_each(|entry| compare::forget_aliasing(entry, &lenient));
-    compare::forget_aliasing(&mut ours.tensors, &lenient);
-    compare::forget_aliasing(&mut recorded, &lenient);
+    forget(&mut ours, &mut recorded, &lenient, &compare::ALIASING);
     (ours, recorded)
+}
+
+/// Compares neither ours nor the recorded `flags` of these tensors.
+pub(crate) fn forget(
+    ours: &mut Outcome,
+    recorded: &mut Value,
+    names: &HashSet<String>,
+    flags: &[&str],
+) {
+    ours.trace.iter_mut().for_each(|entry| compare::forget(entry, names, flags));
+    compare::forget(&mut ours.tensors, names, flags);
+    compare::forget(recorded, names, flags);
 }
 
 /// The tensors whose values PyTorch leaves unspecified because a write that it refused had already
@@ -130,7 +144,7 @@ struct Expected {
 impl Expected {
     fn check(&self, ours: &Outcome, unspecified: &HashSet<String>) -> Result<(), String> {
         let Some((program, until)) = &self.like else {
-            return compare::outcome(ours, &self.outcome, unspecified);
+            return compare::outcome(ours, &self.outcome, unspecified, Tolerance::TIGHT);
         };
         let recorded = self.outcome["trace"].as_array().expect("a trace");
         compare::trace("", &ours.trace[..*until], &recorded[..*until])?;
@@ -151,20 +165,20 @@ impl Expected {
     }
 }
 
-fn inputs(step: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn inputs(step: &Value) -> impl Iterator<Item = &str> {
     step["in"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-fn outputs(step: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn outputs(step: &Value) -> impl Iterator<Item = &str> {
     step["out"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-fn tensors(entry: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(crate) fn tensors(entry: &Value) -> impl Iterator<Item = (&String, &Value)> {
     entry["t"].as_object().into_iter().flatten()
 }
 
 /// The program is refused at this step, and ends there unless the step is marked `try`.
-fn refuse(steps: &[Value], outcome: &mut Value, at_step: usize, kind: &str) {
+pub(crate) fn refuse(steps: &[Value], outcome: &mut Value, at_step: usize, kind: &str) {
     let trace = outcome["trace"].as_array_mut().expect("a trace");
     if steps[at_step]["try"] == true {
         let fields = trace[at_step].as_object_mut().expect("an entry");
@@ -268,7 +282,7 @@ fn cut(flags: Option<&mut Value>) {
 }
 
 /// The names that a tensor was computed from, its own included.
-fn sources_of(steps: &[Value], name: &str) -> HashSet<String> {
+pub(crate) fn sources_of(steps: &[Value], name: &str) -> HashSet<String> {
     let mut sources = HashSet::from([name.to_owned()]);
     for step in steps.iter().rev() {
         if outputs(step).any(|out| sources.contains(out)) {
@@ -278,10 +292,20 @@ fn sources_of(steps: &[Value], name: &str) -> HashSet<String> {
     sources
 }
 
-const VIEWS: [&str; 8] =
-    ["view", "reshape", "expand", "transpose", "narrow", "select", "unsqueeze", "unbind"];
+const VIEWS: [&str; 10] = [
+    "view",
+    "reshape",
+    "expand",
+    "transpose",
+    "narrow",
+    "select",
+    "unsqueeze",
+    "unbind",
+    "split",
+    "chunk",
+];
 
-fn is_view(step: &Value) -> bool {
+pub(crate) fn is_view(step: &Value) -> bool {
     VIEWS.iter().any(|&view| step["op"] == view)
 }
 

@@ -1,5 +1,6 @@
 //! Runs PyTorch's recorded programs and operations and compares everything that was recorded.
 
+mod accidents;
 mod canary;
 mod compare;
 mod documented;

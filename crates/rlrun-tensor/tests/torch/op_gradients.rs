@@ -16,7 +16,7 @@ use rlrun_tensor::{
 use serde_json::Value;
 
 use super::canary;
-use super::compare::{close, number};
+use super::compare::{Tolerance, close, number};
 use super::operations;
 use super::program;
 
@@ -221,21 +221,11 @@ fn seen((input, described): (&Tensor, &Value)) -> Tensor {
     })
 }
 
-/// How far a result may be from the recorded one.
-struct Tolerance {
-    absolute: f64,
-    relative: f64,
-}
-
 impl Tolerance {
-    fn of(op: &str) -> Tolerance {
+    pub(crate) fn of(op: &str) -> Tolerance {
         let rough =
             ["matmul", "linear", "conv2d", "lstm_cell", "gru_cell", "var", "std", "layer_norm"];
-        if rough.contains(&op) {
-            Tolerance { absolute: 1e-5, relative: 1e-4 }
-        } else {
-            Tolerance { absolute: 1e-6, relative: 1e-5 }
-        }
+        if rough.contains(&op) { Tolerance::ROUGH } else { Tolerance::TIGHT }
     }
 
     /// Compares with the recordings in f32 and in f64: each element may agree with either, or, where
