@@ -3,6 +3,7 @@
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok};
 use crate::layout::Shape;
+use crate::mode;
 use crate::tensor::Tensor;
 
 /// Checks that `shape` ends the shape of `x` and is that of weight and bias.
@@ -54,9 +55,7 @@ impl Tensor {
         let value = Tensor::build(self.dims(), |out| {
             let rows = numbers.chunks_exact(width.max(1)).zip(out.chunks_exact_mut(width.max(1)));
             for (row, out) in rows {
-                let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
-                let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
-                let scale = 1.0 / (squares / width as f64 + f64::from(eps)).sqrt();
+                let (mean, scale) = moments(row, eps);
                 for (out, &x) in out.iter_mut().zip(row) {
                     *out = ((f64::from(x) - mean) * scale) as f32;
                 }
@@ -68,15 +67,50 @@ impl Tensor {
         value.record("layer_norm", [self], |saver| {
             let x = saver.input(self);
             move |grad: &Tensor, node: &NodeRef| {
-                let x = x.get(node).reshape(&rows[..]);
-                [Some(slope(&x, &grad.reshape(&rows[..]), eps).reshape(&whole[..]))]
+                let x = x.get(node);
+                let value = slope(&x, grad, width, eps);
+                if !mode::recording() {
+                    return [Some(value)];
+                }
+                let (x, grad) = (x.reshape(&rows[..]), grad.reshape(&rows[..]));
+                let composed = composed_slope(&x, &grad, eps).reshape(&whole[..]);
+                [Some(value.with_history_of(&composed))]
             }
         })
     }
 }
 
-/// dx = r (g - mean(g) - x̂ · mean(g x̂)) of rows, with r = 1/√(var + eps) and x̂ = r (x - mean(x)).
-fn slope(x: &Tensor, grad: &Tensor, eps: f32) -> Tensor {
+/// The mean of a row and 1/√(var + eps).
+fn moments(row: &[f32], eps: f32) -> (f64, f64) {
+    let width = row.len() as f64;
+    let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / width;
+    let squares: f64 = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum();
+    (mean, 1.0 / (squares / width + f64::from(eps)).sqrt())
+}
+
+/// dx = r (g - mean(g) - x̂ · mean(g x̂)) of rows, with r = 1/√(var + eps) and x̂ = r (x - mean(x));
+/// in f64, because the differences cancel and r is large.
+fn slope(x: &Tensor, grad: &Tensor, width: usize, eps: f32) -> Tensor {
+    let (numbers, grad) = (x.read(), grad.read());
+    Tensor::build(x.dims(), |out| {
+        let rows = numbers.chunks_exact(width.max(1)).zip(grad.chunks_exact(width.max(1)));
+        for ((x, grad), out) in rows.zip(out.chunks_exact_mut(width.max(1))) {
+            let (mean, scale) = moments(x, eps);
+            let pairs = || {
+                let normalised = x.iter().map(|&x| (f64::from(x) - mean) * scale);
+                normalised.zip(grad.iter().map(|&grad| f64::from(grad)))
+            };
+            let of_grad = pairs().map(|(_, grad)| grad).sum::<f64>() / width as f64;
+            let along = pairs().map(|(x, grad)| x * grad).sum::<f64>() / width as f64;
+            for (out, (x, grad)) in out.iter_mut().zip(pairs()) {
+                *out = ((grad - of_grad - x * along) * scale) as f32;
+            }
+        }
+    })
+}
+
+/// The same in tensor operations, which have a history.
+fn composed_slope(x: &Tensor, grad: &Tensor, eps: f32) -> Tensor {
     let centred = x - x.mean_dim(1, true);
     let scale = ((&centred * &centred).mean_dim(1, true) + eps).rsqrt();
     let normalised = centred * &scale;

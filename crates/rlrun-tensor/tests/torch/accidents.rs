@@ -11,8 +11,9 @@
 //! | what only PyTorch saves is changed (`gather`, `nll_loss`, operands of a cut-off view) | refused at backward | the gradient of the forward pass |
 //! | `reshape` of a result whose memory order PyTorch keeps | may copy | may be a view |
 //!
-//! What divides by a spread (`var`, `std`, `layer_norm`) or multiplies angles is compared with the
-//! tolerance of sums of products.
+//! Programs with a spread (`var`, `std`), an angle or a product are compared with the tolerance of
+//! sums of products; those with `layer_norm` to 1e-3, since PyTorch's f32 multiplies its rounding by
+//! up to 1/√eps = 316 in the gradient of a nearly constant row, which is 0.
 
 use std::collections::HashSet;
 
@@ -91,13 +92,18 @@ impl Row<'_> {
         let finals = self.recorded["final"].as_object().into_iter().flatten();
         let inference = finals.filter(|(_, tensor)| tensor["grad"]["inference"] == true);
         let names: HashSet<String> = inference.map(|(name, _)| name.clone()).collect();
-        for name in &names {
-            let (mine, without) = (&self.ours.tensors[name]["grad"], &other.tensors[name]["grad"]);
-            if mine != without {
-                return Err(format!("gradient of {name}: {mine}, without the refusal {without}"));
+        let assigned = self.steps.iter().filter(|step| op(step) == "set_grad_of");
+        let assigned: HashSet<String> =
+            assigned.filter_map(|step| inputs(step).nth(1)).map(str::to_owned).collect();
+        for (names, flag) in [(names, "grad"), (assigned, "values")] {
+            for name in &names {
+                let (mine, without) = (&self.ours.tensors[name][flag], &other.tensors[name][flag]);
+                if mine != without {
+                    return Err(format!("{name}.{flag}: {mine}, without the refusal {without}"));
+                }
             }
+            forget(&mut self.ours, &mut self.recorded, &names, &[flag]);
         }
-        forget(&mut self.ours, &mut self.recorded, &names, &["grad"]);
         Ok(())
     }
 
@@ -226,9 +232,12 @@ impl Row<'_> {
     }
 
     fn compare(&self) -> Result<(), String> {
-        let rough = ["var", "std", "layer_norm", "sin", "cos", "linear", "matmul"];
-        let is_rough = self.steps.iter().any(|step| rough.contains(&op(step)));
-        let tolerance = if is_rough { Tolerance::ROUGH } else { Tolerance::TIGHT };
+        let has = |ops: &[&str]| self.steps.iter().any(|step| ops.contains(&op(step)));
+        let tolerance = match () {
+            () if has(&["layer_norm"]) => Tolerance { absolute: 1e-3, ..Tolerance::ROUGH },
+            () if has(&["var", "std", "sin", "cos", "linear", "matmul"]) => Tolerance::ROUGH,
+            () => Tolerance::TIGHT,
+        };
         if let Some(until) = self.until {
             let recorded = self.recorded["trace"].as_array().expect("a recorded trace");
             return compare::trace("", &self.ours.trace[..until], &recorded[..until]);
