@@ -4,32 +4,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-
 use rlrun_agents::distributions::{Distribution, TanhNormal};
 use rlrun_env::Actions;
 use rlrun_tensor::{Backward, Tensor, catch};
 use serde_json::Value;
 
+#[path = "../../rlrun-tensor/tests/torch/recordings.rs"]
+mod recordings;
+
 #[test]
 fn distributions_follow_the_recordings() {
-    let folder = std::env::var_os("RLRUN_TORCH_FIXTURES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
-        PathBuf::from,
-    );
-    let path = folder.join("distributions.jsonl");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(!rows.is_empty(), "{} has no rows", path.display());
-    let failures: Vec<String> = rows
-        .iter()
-        .filter_map(|row| {
-            let result = catch(|| check(row)).unwrap_or_else(|refusal| Err(refusal.to_string()));
-            result.err().map(|why| format!("{}: {why}", row["id"]))
-        })
-        .collect();
-    println!("distributions: passed {} of {}", rows.len() - failures.len(), rows.len());
-    assert!(failures.is_empty(), "failing rows:\n{}", failures.join("\n"));
+    recordings::check_rows("distributions", |row| {
+        catch(|| check(row)).unwrap_or_else(|refusal| Err(refusal.to_string()))
+    });
 }
 
 /// Leaves, under the names that their gradients are recorded under.

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-
 use rlrun_nn::optim::{
     Adagrad, AdagradConfig, Adam, AdamConfig, Norm, Optimizer, RmsProp, RmsPropConfig, Sgd,
     SgdConfig, clip_grad_norm, clip_grad_value,
@@ -12,24 +10,14 @@ use rlrun_nn::optim::{
 use rlrun_tensor::{Parameter, Tensor};
 use serde_json::Value;
 
+#[path = "../../rlrun-tensor/tests/torch/recordings.rs"]
+mod recordings;
+
 #[test]
 fn optimizers_follow_the_recorded_trajectories() {
-    let folder = std::env::var_os("RLRUN_TORCH_FIXTURES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
-        PathBuf::from,
-    );
-    let path = folder.join("optimizers.jsonl");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(!rows.is_empty(), "{} has no rows", path.display());
-    let check =
-        |row: &Value| if row["optimizer"].is_null() { clipping(row) } else { trajectory(row) };
-    let failures: Vec<String> = rows
-        .iter()
-        .filter_map(|row| check(row).err().map(|why| format!("{}: {why}", row["id"])))
-        .collect();
-    println!("optimizers: passed {} of {}", rows.len() - failures.len(), rows.len());
-    assert!(failures.is_empty(), "failing rows:\n{}", failures.join("\n"));
+    recordings::check_rows("optimizers", |row| {
+        if row["optimizer"].is_null() { clipping(row) } else { trajectory(row) }
+    });
 }
 
 fn clipping(row: &Value) -> Result<(), String> {
