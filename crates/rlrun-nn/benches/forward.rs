@@ -1,7 +1,8 @@
 //! What the forward pass of a network costs in each gradient mode: `forward/<net>/<batch>/<mode>`.
 //!
 //! Parameters are ordinary ones, made outside the mode; the input is made inside. In grad mode the
-//! pass is recorded and the graph is dropped.
+//! pass is recorded and the graph is dropped. `backward/<net>/<batch>/<of>`: the pass and the walk
+//! back, to all leaves or, as a policy's step through its critic needs it, to the input alone.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use rlrun_core::{Purpose, rng_stream};
 use rlrun_nn::{Activation, Init, Layer, Mlp};
-use rlrun_tensor::{GradModeGuard, Tensor};
+use rlrun_tensor::{Backward, GradModeGuard, Tensor};
 
 /// Passes that are timed together.
 const BATCH: u64 = 2;
@@ -62,11 +63,33 @@ fn forward(criterion: &mut Criterion) {
     }
 }
 
+fn backward(criterion: &mut Criterion) {
+    for (name, sizes, activation) in NETS {
+        let mut rng = rng_stream(1, Purpose::Weights, 0);
+        let init = Init::KaimingUniform;
+        let net = Mlp::new(sizes, activation, init, init, &mut rng);
+        let mut group = criterion.benchmark_group(format!("backward/{name}"));
+        let numbers: Vec<f32> = (0..256 * sizes[0]).map(|i| (i as f32).sin()).collect();
+        let input = Tensor::from_slice(&numbers, [256, sizes[0]]).requires_grad_(true);
+        for (of, inputs) in [("all", None), ("input", Some([&input]))] {
+            let options = || Backward {
+                inputs: inputs.as_ref().map(<[_; 1]>::as_slice),
+                ..Backward::default()
+            };
+            group.bench_function(BenchmarkId::new("256", of), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    fastest(iterations, || net.forward(&input).sum().backward_with(options()))
+                });
+            });
+        }
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_secs(1));
-    targets = forward
+    targets = forward, backward
 }
 criterion_main!(benches);

@@ -10,4 +10,4 @@ mod node;
 mod walk;
 
 pub use backward::{Backward, grad};
-pub(crate) use node::{Edge, Grads, Node, NodeRef, Saver, edges, new_node};
+pub(crate) use node::{Edge, Grads, Node, NodeRef, Saved, Saver, edges, new_node};

@@ -1,7 +1,7 @@
 //! Functions applied to every element: of one tensor, with the derivative beside it, and of two,
 //! broadcast to a common shape.
 
-use crate::autograd::NodeRef;
+use crate::autograd::{NodeRef, Saved};
 use crate::error::ok;
 use crate::kernels::{self, Binary, Operand};
 use crate::layout::{Layout, Shape, broadcast_shape, gather};
@@ -265,4 +265,10 @@ pub(super) fn with_number(f: Binary, number: f32) -> impl Fn(&[f32], &mut [f32])
 /// Sends the two gradients back through broadcasting.
 pub(super) fn reduce(grad: impl FnOnce() -> Tensor, needed: bool, shape: &Shape) -> Option<Tensor> {
     needed.then(|| grad().sum_to(shape))
+}
+
+/// What was saved for the gradient of input `index`, if that is wanted. That it was not written
+/// since is checked in any case, as in PyTorch.
+pub(super) fn wanted(node: &NodeRef, index: usize, saved: &Option<Saved>) -> Option<Tensor> {
+    saved.as_ref().map(|saved| saved.get(node)).filter(|_| node.needs(index))
 }

@@ -5,7 +5,7 @@ use crate::error::ok;
 use crate::kernels::Binary;
 use crate::tensor::Tensor;
 
-use super::apply::{Keep, Unary, each, reduce, with_number, zip, zip_each};
+use super::apply::{Keep, Unary, each, reduce, wanted, with_number, zip, zip_each};
 use super::select::gated;
 
 impl Tensor {
@@ -52,8 +52,8 @@ impl Tensor {
             let y = saver.input_if(saver.needs(0), other);
             move |grad: &Tensor, node: &NodeRef| {
                 [
-                    y.as_ref().map(|y| (grad * y.get(node)).sum_to(&a)),
-                    x.as_ref().map(|x| (grad * x.get(node)).sum_to(&b)),
+                    wanted(node, 0, &y).map(|y| (grad * y).sum_to(&a)),
+                    wanted(node, 1, &x).map(|x| (grad * x).sum_to(&b)),
                 ]
             }
         })
@@ -71,7 +71,7 @@ impl Tensor {
             let y = saver.input(other);
             move |grad: &Tensor, node: &NodeRef| {
                 let y = y.get(node);
-                let to_y = x.as_ref().map(|x| (-grad * (x.get(node) / &y / &y)).sum_to(&b));
+                let to_y = wanted(node, 1, &x).map(|x| (-grad * (x / &y / &y)).sum_to(&b));
                 [reduce(|| grad / &y, node.needs(0), &a), to_y]
             }
         })
@@ -139,11 +139,11 @@ impl Tensor {
                     let gate = zip_each("pow", &e, &e, |e, _| f32::from(u8::from(e != 0.0)));
                     gated(&(grad * (&e * x.pow_tensor(&(&e - 1.0)))), &gate)
                 };
-                let to_e = y.as_ref().map(|y| {
+                let to_e = wanted(node, 1, &y).map(|y| {
                     // ln 1 = 0 in the place of ln 0, whose factor 0^e is 0.
                     let lift = |x: f32, e: f32| f32::from(u8::from(x == 0.0 && e >= 0.0));
                     let log = (&x + zip_each("pow", &x, &e, lift)).log();
-                    (grad * (y.get(node) * log)).sum_to(&b)
+                    (grad * (y * log)).sum_to(&b)
                 });
                 [reduce(to_x, node.needs(0), &a), to_e]
             }

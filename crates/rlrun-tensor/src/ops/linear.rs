@@ -9,6 +9,7 @@ use crate::pool::Scratch;
 use crate::read::f32s;
 use crate::tensor::Tensor;
 
+use super::apply::wanted;
 use super::elementwise::through_relu;
 
 pub use crate::kernels::Activation;
@@ -97,9 +98,8 @@ impl Tensor {
             let b = saver.input_if(saver.needs(0), other);
             move |grad: &Tensor, node: &NodeRef| {
                 [
-                    b.as_ref()
-                        .map(|b| grad.matmul(&b.get(node).transpose(-2, -1)).sum_to(&shape_a)),
-                    a.as_ref().map(|a| a.get(node).transpose(-2, -1).matmul(grad).sum_to(&shape_b)),
+                    wanted(node, 0, &b).map(|b| grad.matmul(&b.transpose(-2, -1)).sum_to(&shape_a)),
+                    wanted(node, 1, &a).map(|a| a.transpose(-2, -1).matmul(grad).sum_to(&shape_b)),
                 ]
             }
         })
@@ -213,9 +213,8 @@ fn record<const N: usize>(value: Tensor, inputs: [&Tensor; N], act: Activation) 
         let saved_y = (act != Activation::None).then(|| saver.result(&result));
         let layouts = [x.layout, weight.layout];
         move |grad: &Tensor, node: &NodeRef| {
-            let wanted = |index: usize| node.needs(index);
-            let x = saved_x.as_ref().filter(|_| wanted(1)).map(|x| x.get(node));
-            let weight = saved_weight.as_ref().filter(|_| wanted(0)).map(|w| w.get(node));
+            let x = wanted(node, 1, &saved_x);
+            let weight = wanted(node, 0, &saved_weight);
             let y = saved_y.as_ref().map(|y| y.get(node));
             let needs_bias = N == 3 && node.needs(2);
             let parts = Parts { act, grad, x, weight, y, layouts, needs_bias };

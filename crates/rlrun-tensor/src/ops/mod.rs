@@ -20,6 +20,7 @@ mod select;
 mod shape;
 mod softmax;
 mod special;
+mod variance;
 
 pub use linear::Activation;
 pub use loss::Reduction;
