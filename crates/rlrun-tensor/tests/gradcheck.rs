@@ -81,6 +81,10 @@ fn of_one() -> Vec<Case> {
         signed() => elu, elu_(1.5);
         signed() => silu, silu_;
         signed() => gelu, gelu_;
+        signed() * 0.3 => atanh, atanh_;
+        signed() => floor, floor_;
+        signed() => ceil, ceil_;
+        signed() => round, round_;
         signed() => erf, erf_;
         positive() => digamma, digamma_;
         positive() => polygamma, polygamma_(1);
@@ -159,6 +163,12 @@ fn reductions() -> Vec<Case> {
         case("max_dim", &[signed()], |x| x[0].max_dim(1, false).0),
         case("min_dim", &[signed()], |x| x[0].min_dim(1, true).0),
         case("cumsum", &[signed()], |x| x[0].cumsum(1)),
+        case("prod", &[signed()], |x| x[0].prod()),
+        case("prod_dim", &[some(&[2, 5])], |x| x[0].prod_dim(1, false)),
+        case("norm", &[signed()], |x| x[0].norm()),
+        case("norm_dim", &[signed()], |x| x[0].norm_dim(0, true)),
+        case("sort", &[signed()], |x| x[0].sort(1, true).0),
+        case("topk", &[signed()], |x| x[0].topk(2, 1).0),
         case("softmax", &[signed()], |x| x[0].softmax(1)),
         case("log_softmax", &[signed()], |x| x[0].log_softmax(0)),
         case("logsumexp", &[signed()], |x| x[0].logsumexp(1, false)),
@@ -255,6 +265,8 @@ fn layers() -> Vec<Case> {
         case("conv2d", &[some(&[1, 2, 4, 4]), some(&[2, 2, 2, 2]), some(&[2])], |x| {
             x[0].conv2d(&x[1], Some(&x[2]), 2, 1)
         }),
+        case("max_pool2d", &[some(&[1, 2, 4, 4])], |x| x[0].max_pool2d(2, 1, 1)),
+        case("avg_pool2d", &[some(&[1, 2, 4, 4])], |x| x[0].avg_pool2d(3, 2, 1)),
         case("lstm_cell", &lstm, |x| {
             let (h, c) = x[0].lstm_cell(&x[1], &x[6], weights(x));
             h + c
@@ -349,8 +361,29 @@ fn second_derivatives_agree_with_central_differences() {
 }
 
 /// Public functions of tensors that have no gradient of their own.
-const WITHOUT_GRADIENT: [&str; 7] =
-    ["copy", "argmax", "one_hot", "mul_out", "mul_scalar_out", "sum_of_squares", "base"];
+const WITHOUT_GRADIENT: [&str; 21] = [
+    "copy",
+    "argmax",
+    "one_hot",
+    "mul_out",
+    "mul_scalar_out",
+    "sum_of_squares",
+    "base",
+    "argmin",
+    "argsort",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "any_dim",
+    "all_dim",
+    "logical_and",
+    "logical_or",
+    "logical_not",
+    "to_dtype",
+];
 
 #[test]
 fn every_public_operation_is_in_the_table() {

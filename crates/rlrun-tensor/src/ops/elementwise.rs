@@ -135,6 +135,16 @@ unary! {
             let density = (x * x * -0.5).exp() * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
             grad * (cdf + x * density)
         };
+    /// The inverse of `tanh`: `ln((1 + x) / (1 - x)) / 2`.
+    atanh, atanh_, Input,
+        each(|x| libm::atanh(f64::from(x)) as f32),
+        |x, grad| grad / (1.0 - x * x);
+    /// The largest integer up to `x`; the derivative is 0.
+    floor, floor_, Nothing, each(f32::floor), |_, grad| grad * 0.0;
+    /// The smallest integer from `x` on; the derivative is 0.
+    ceil, ceil_, Nothing, each(f32::ceil), |_, grad| grad * 0.0;
+    /// The nearest integer, of two the even one; the derivative is 0.
+    round, round_, Nothing, each(f32::round_ties_even), |_, grad| grad * 0.0;
     /// The error function.
     erf, erf_, Input,
         each(|x| libm::erf(f64::from(x)) as f32),

@@ -125,6 +125,15 @@ impl Tensor {
         crate::mode::no_grad(|| self.max_dim(dim, false).1)
     }
 
+    /// The first place of the smallest element along a dimension (`i64`); NaN wins.
+    ///
+    /// # Panics
+    /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
+    #[track_caller]
+    pub fn argmin(&self, dim: isize) -> Tensor {
+        crate::mode::no_grad(|| self.min_dim(dim, false).1)
+    }
+
     /// Where the best element of each line lies, row-major, and the dimension's index.
     #[track_caller]
     fn best_places(

@@ -1,6 +1,7 @@
-//! `+ - * /` for tensors, references and numbers in every combination, and unary `-`.
+//! `+ - * /` for tensors, references and numbers in every combination, unary `-`, and `+= -= *= /=`,
+//! which write in place.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use crate::tensor::Tensor;
 
@@ -60,3 +61,32 @@ impl Neg for &Tensor {
         Tensor::neg(self)
     }
 }
+
+/// In place, as in PyTorch: every handle on the tensor and every view of it sees the write.
+macro_rules! assignment {
+    ($trait:ident, $method:ident, $in_place:ident, $of_number:expr) => {
+        impl $trait<&Tensor> for Tensor {
+            #[track_caller]
+            fn $method(&mut self, right: &Tensor) {
+                self.$in_place(right);
+            }
+        }
+        impl $trait<Tensor> for Tensor {
+            #[track_caller]
+            fn $method(&mut self, right: Tensor) {
+                self.$in_place(&right);
+            }
+        }
+        impl $trait<f32> for Tensor {
+            #[track_caller]
+            fn $method(&mut self, right: f32) {
+                $of_number(self, right);
+            }
+        }
+    };
+}
+
+assignment!(AddAssign, add_assign, add_, Tensor::add_scalar_);
+assignment!(SubAssign, sub_assign, sub_, |x: &Tensor, number: f32| x.add_scalar_(-number));
+assignment!(MulAssign, mul_assign, mul_, Tensor::mul_scalar_);
+assignment!(DivAssign, div_assign, div_, Tensor::div_scalar_);
