@@ -1,6 +1,7 @@
 //! What an agent is: it acts, observes and learns, and all of it can be saved.
 
 use std::fmt::Display;
+use std::sync::Mutex;
 
 use documented::DocumentedFields;
 use rlrun_core::{State, StateError};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::encoder::Encoder;
+use crate::policy::Locked;
 use crate::{Metrics, NormalizeConfig, Policy};
 
 /// A learning agent. The trainer calls `act`, steps the environments, then `observe`, then
@@ -50,6 +52,15 @@ pub trait Agent: Send {
     /// `None` if the agent has no estimate.
     fn values(&self, seen: &Observations<'_>) -> Option<Vec<f32>> {
         self.policy().values(seen, &self.policy().memory(seen.len()))
+    }
+
+    /// What has been learnt, without the rest of the agent. Callers of the policy of an agent that
+    /// does not say how wait for each other.
+    fn into_policy(self: Box<Self>) -> Box<dyn Policy>
+    where
+        Self: 'static,
+    {
+        Box::new(Locked(Mutex::new(self)))
     }
 
     /// Everything needed to continue beside the policy: optimizer, buffers, random streams,

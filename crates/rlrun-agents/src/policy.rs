@@ -1,9 +1,11 @@
 //! What a policy is: it maps what is seen to actions, may remember, and is a thing of its own.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rlrun_core::{Rng, State, StateError};
 use rlrun_env::{Actions, Observations};
 
-use crate::AgentError;
+use crate::{Agent, AgentError};
 
 /// A rule that maps observations to actions. It can be saved, loaded and called without the agent
 /// that learnt it and without an environment, and served from several threads.
@@ -41,6 +43,43 @@ pub trait Policy: Send + Sync {
     /// # Errors
     /// [`StateError`] if an entry is missing or does not fit.
     fn load_state(&mut self, state: &State) -> Result<(), StateError>;
+}
+
+/// The policy of an agent that cannot part with it.
+pub(crate) struct Locked<A: ?Sized>(pub(crate) Mutex<Box<A>>);
+
+impl<A: Agent + ?Sized> Locked<A> {
+    fn agent(&self) -> MutexGuard<'_, Box<A>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Agent + ?Sized> Policy for Locked<A> {
+    fn memory(&self, rows: usize) -> Memory {
+        self.agent().policy().memory(rows)
+    }
+
+    fn act(
+        &self,
+        seen: &Observations<'_>,
+        memory: &mut Memory,
+        rngs: Option<&mut [Rng]>,
+        actions: &mut Actions,
+    ) -> Result<(), AgentError> {
+        self.agent().policy().act(seen, memory, rngs, actions)
+    }
+
+    fn values(&self, seen: &Observations<'_>, memory: &Memory) -> Option<Vec<f32>> {
+        self.agent().policy().values(seen, memory)
+    }
+
+    fn state(&self) -> State {
+        self.agent().policy().state()
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), StateError> {
+        self.agent().policy_mut().load_state(state)
+    }
 }
 
 /// What a policy remembers from step to step: plain numbers, a row per environment.

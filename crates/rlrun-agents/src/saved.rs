@@ -17,6 +17,10 @@ macro_rules! saved {
             &mut self.$policy
         }
 
+        fn into_policy(self: Box<Self>) -> Box<dyn $crate::Policy> {
+            Box::new(self.$policy)
+        }
+
         $crate::saved::saved! { $type {
             $($part),*;
             counters: $($counter),*;

@@ -27,6 +27,7 @@
 mod commands;
 mod exit;
 mod mode_trace;
+mod play;
 mod terminal;
 
 use std::path::Path;

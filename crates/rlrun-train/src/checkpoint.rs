@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use rlrun_core::State;
+use rlrun_core::{NUMERICS, State};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::CheckpointError;
+use crate::policy_file::POLICY_FILE;
+use crate::{CheckpointError, SavedPolicy};
 
 /// Number of the folder layout; another number is refused.
 const FORMAT: u32 = 2;
@@ -20,10 +21,8 @@ const MANIFEST: &str = "manifest.toml";
 pub struct Checkpoint {
     /// Environment steps taken.
     pub step: u64,
-    /// Id of the environment.
-    pub env: String,
     /// What has been learnt: all that acting takes.
-    pub policy: State,
+    pub policy: SavedPolicy,
     /// Optimizer, buffers, random streams, counters.
     pub agent: State,
     /// Training environments, mid-episode.
@@ -35,12 +34,14 @@ pub struct Checkpoint {
 /// `manifest.toml`: what is in the folder, and the hash of each file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+pub(crate) struct Manifest {
     format: u32,
+    pub(crate) numerics: u32,
     version: String,
-    step: u64,
+    pub(crate) step: u64,
+    algorithm: String,
     env: String,
-    sha256: BTreeMap<String, String>,
+    pub(crate) sha256: BTreeMap<String, String>,
 }
 
 /// The first key of every manifest; read before the rest, which may differ between formats.
@@ -62,9 +63,8 @@ impl Checkpoint {
         folder_name.strip_prefix("step-")?.parse().ok()
     }
 
-    fn parts(&self) -> [(&'static str, &State); 4] {
+    fn parts(&self) -> [(&'static str, &State); 3] {
         [
-            ("policy.safetensors", &self.policy),
             ("agent.safetensors", &self.agent),
             ("envs.safetensors", &self.envs),
             ("trainer.safetensors", &self.trainer),
@@ -85,16 +85,26 @@ impl Checkpoint {
 
     fn write_files(&self, folder: &Path) -> Result<(), CheckpointError> {
         let mut sha256 = BTreeMap::new();
-        for (name, state) in self.parts() {
+        let mut write = |name: &str, state: &State, words: &BTreeMap<String, String>| {
             let path = folder.join(name);
             let invalid = |source| CheckpointError::Tensors { path: path.clone(), source };
-            let bytes = state.to_safetensors().map_err(invalid)?;
+            let bytes = state.to_safetensors_with(words).map_err(invalid)?;
             sha256.insert(name.to_owned(), hash(&bytes));
-            write_synced(&path, &bytes)?;
+            write_synced(&path, &bytes)
+        };
+        write(POLICY_FILE, &self.policy.state, &self.policy.metadata())?;
+        for (name, state) in self.parts() {
+            write(name, state, &BTreeMap::new())?;
         }
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let (step, env) = (self.step, self.env.clone());
-        let manifest = Manifest { format: FORMAT, version, step, env, sha256 };
+        let manifest = Manifest {
+            format: FORMAT,
+            numerics: NUMERICS,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            step: self.step,
+            algorithm: self.policy.algorithm.clone(),
+            env: self.policy.env.clone(),
+            sha256,
+        };
         let text = toml::to_string(&manifest).expect("a manifest is plain strings and numbers");
         write_synced(&folder.join(MANIFEST), text.as_bytes())
     }
@@ -102,44 +112,47 @@ impl Checkpoint {
     /// Reads the checkpoint in `folder` and checks every file against its hash.
     ///
     /// # Errors
-    /// [`CheckpointError`] naming the file that is missing, damaged or of another format.
+    /// [`CheckpointError`] naming the file that is missing, damaged or of another format, and
+    /// [`CheckpointError::Numerics`] if the run cannot go on with the same bits.
     pub fn load(folder: &Path) -> Result<Checkpoint, CheckpointError> {
         let manifest = read_manifest(folder)?;
+        if manifest.numerics != NUMERICS {
+            let Manifest { numerics: found, version, .. } = manifest;
+            let (path, expected) = (folder.to_owned(), NUMERICS);
+            return Err(CheckpointError::Numerics { path, found, expected, version });
+        }
         let part = |name: &str| {
+            let bytes = read_part(folder, name, &manifest.sha256)?;
             let path = folder.join(name);
-            let bytes = fs::read(&path).map_err(io("read", &path))?;
-            let expected = manifest.sha256.get(name).cloned().unwrap_or_default();
-            let found = hash(&bytes);
-            if found != expected {
-                return Err(CheckpointError::Hash { path, expected, found });
-            }
             State::from_safetensors(&bytes)
                 .map_err(|source| CheckpointError::Tensors { path, source })
         };
         Ok(Checkpoint {
-            policy: part("policy.safetensors")?,
+            policy: SavedPolicy::read(folder, &manifest.sha256)?,
             agent: part("agent.safetensors")?,
             envs: part("envs.safetensors")?,
             trainer: part("trainer.safetensors")?,
             step: manifest.step,
-            env: manifest.env,
         })
-    }
-
-    /// Checks that the checkpoint, which lies at `path`, was saved for the environment `id`.
-    ///
-    /// # Errors
-    /// [`CheckpointError::OtherEnv`] naming both.
-    pub fn check_env(&self, id: &str, path: &Path) -> Result<(), CheckpointError> {
-        if self.env == id {
-            return Ok(());
-        }
-        let (path, found, expected) = (path.to_owned(), self.env.clone(), id.to_owned());
-        Err(CheckpointError::OtherEnv { path, found, expected })
     }
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
+/// The bytes of a file of a step folder, if they have the hash that `sha256` says.
+pub(crate) fn read_part(
+    folder: &Path,
+    name: &str,
+    sha256: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, CheckpointError> {
+    let path = folder.join(name);
+    let bytes = fs::read(&path).map_err(io("read", &path))?;
+    let (expected, found) = (sha256.get(name).cloned().unwrap_or_default(), hash(&bytes));
+    if found != expected {
+        return Err(CheckpointError::Hash { path, expected, found });
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
     let path = folder.join(MANIFEST);
     let text = fs::read_to_string(&path).map_err(io("read", &path))?;
     let invalid =
@@ -222,15 +235,21 @@ pub(crate) fn io<'a>(
 
 #[cfg(test)]
 mod tests {
+    use rlrun_env::{BoxSpace, EnvSpec, Space};
+
     use super::*;
+
+    fn line() -> EnvSpec {
+        let places = Space::Box(BoxSpace::new([f32::NEG_INFINITY], [8.0]));
+        EnvSpec::new("Line-v0", places, Space::Discrete(2))
+    }
 
     fn sample(step: u64) -> Checkpoint {
         let mut agent = State::new();
         agent.insert_f32("w", &[3], &[1.0, 2.0, 3.0]);
         Checkpoint {
             step,
-            env: "Line-v0".to_owned(),
-            policy: State::new(),
+            policy: SavedPolicy::new("still", &line(), State::new()),
             agent,
             envs: State::new(),
             trainer: State::new(),
@@ -280,6 +299,41 @@ mod tests {
         fs::write(folder.join(MANIFEST), resigned).unwrap();
         let message = Checkpoint::load(&folder).unwrap_err().to_string();
         assert!(message.contains("agent.safetensors` holds no saved state"), "{message}");
+    }
+
+    #[test]
+    fn the_policy_is_read_alone_with_what_it_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = sample(7).save(dir.path()).unwrap();
+        for (name, _) in sample(7).parts() {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        let (policy, step) = SavedPolicy::load(&folder).unwrap();
+        assert_eq!((&policy, step), (&sample(7).policy, 7));
+        assert_eq!(policy.spec(), line());
+    }
+
+    #[test]
+    fn a_run_of_another_arithmetic_cannot_go_on_but_its_policy_can_act() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = sample(1).save(dir.path()).unwrap();
+        let path = folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).unwrap();
+        let numerics = format!("numerics = {NUMERICS}");
+        fs::write(&path, text.replace(&numerics, "numerics = 0")).unwrap();
+        let message = Checkpoint::load(&folder).unwrap_err().to_string();
+        assert!(message.contains("was computed with numerics 0"), "{message}");
+        assert!(message.contains("train it anew"), "{message}");
+        assert!(SavedPolicy::load(&folder).is_ok());
+    }
+
+    #[test]
+    fn an_earlier_format_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MANIFEST), "format = 1\nversion = \"0.1.0\"\n").unwrap();
+        let message = Checkpoint::load(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("has format 1, this program reads format 2"), "{message}");
+        assert!(message.contains("train the run anew from its `run.toml`"), "{message}");
     }
 
     #[test]

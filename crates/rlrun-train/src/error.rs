@@ -137,8 +137,8 @@ pub enum CheckpointError {
     },
     /// The checkpoint was written by a program that this one does not understand.
     #[error(
-        "checkpoint `{}` has format {found}, this program reads format {expected}: use the rlrun \
-         version that wrote it, `{version}`", path.display()
+        "checkpoint `{}` has format {found}, this program reads format {expected}: {}",
+        path.display(), other_format(*found, *expected, version)
     )]
     Format {
         /// The step folder.
@@ -149,6 +149,35 @@ pub enum CheckpointError {
         expected: u32,
         /// Version in the manifest.
         version: String,
+    },
+    /// The run was computed with another arithmetic.
+    #[error(
+        "checkpoint `{}` was computed with numerics {found}, this program computes with {expected}, \
+         and would not go on with the same bits: train it anew from its `run.toml`, or use the rlrun \
+         version that wrote it, `{version}`", path.display()
+    )]
+    Numerics {
+        /// The step folder.
+        path: PathBuf,
+        /// Numerics in the manifest.
+        found: u32,
+        /// Numerics of this program.
+        expected: u32,
+        /// Version in the manifest.
+        version: String,
+    },
+    /// The policy file does not say what it fits.
+    #[error(
+        "the policy `{}` says {} of `{key}`, expected what `rlrun` writes: train it anew",
+        path.display(), found.as_ref().map_or("nothing".to_owned(), |text| format!("`{text}`"))
+    )]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Key in its `__metadata__`.
+        key: &'static str,
+        /// What stands there, if anything does.
+        found: Option<String>,
     },
     /// A file of numbers cannot be read.
     #[error("checkpoint file `{}` holds no saved state", path.display())]
@@ -182,4 +211,14 @@ pub enum CheckpointError {
         /// Which entry does not fit.
         source: StateError,
     },
+}
+
+/// What to do about a checkpoint of another format.
+fn other_format(found: u32, expected: u32, version: &str) -> String {
+    if found < expected {
+        return format!(
+            "train the run anew from its `run.toml`, or use the older rlrun that wrote it, `{version}`"
+        );
+    }
+    format!("use the rlrun version that wrote it, `{version}`")
 }

@@ -80,14 +80,17 @@ impl RunDir {
     ///
     /// # Errors
     /// [`CheckpointError::AllDamaged`] if there are checkpoints and none is valid;
-    /// [`CheckpointError::Format`] if another version wrote the newest.
+    /// [`CheckpointError::Format`] or [`CheckpointError::Numerics`] if another version wrote the
+    /// newest.
     pub fn newest(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let steps = self.steps()?;
         let mut newest_error = None;
         for &step in steps.iter().rev() {
             match Checkpoint::load(&self.folder(step)) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(error @ CheckpointError::Format { .. }) => return Err(error),
+                Err(
+                    error @ (CheckpointError::Format { .. } | CheckpointError::Numerics { .. }),
+                ) => return Err(error),
                 Err(error) => {
                     warn!("{error}; trying the checkpoint before it");
                     newest_error.get_or_insert(error);
@@ -213,12 +216,16 @@ fn remove_if_there(path: &Path) -> Result<(), CheckpointError> {
 #[cfg(test)]
 mod tests {
     use rlrun_core::State;
+    use rlrun_env::{EnvSpec, Space};
 
     use super::*;
+    use crate::SavedPolicy;
 
     fn checkpoint(step: u64) -> Checkpoint {
+        let spec = EnvSpec::new("Line-v0", Space::Discrete(1), Space::Discrete(1));
+        let policy = SavedPolicy::new("still", &spec, State::new());
         let (agent, envs, trainer) = (State::new(), State::new(), State::new());
-        Checkpoint { step, env: "Line-v0".to_owned(), policy: State::new(), agent, envs, trainer }
+        Checkpoint { step, policy, agent, envs, trainer }
     }
 
     fn new_run() -> (tempfile::TempDir, RunDir) {

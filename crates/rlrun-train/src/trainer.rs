@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use rlrun_agents::{Agent, Metrics, Transition};
+use rlrun_agents::{Agent, Clock, Metrics, Transition};
 use rlrun_core::{State, StateError};
 use rlrun_env::{Actions, EpisodeStats, Seen, VecEnv};
 use rlrun_tensor::{GraphWatch, phase, phase_counts};
@@ -14,7 +14,9 @@ use crate::episodes::EpisodeWindow;
 use crate::logger::{Logger, Record};
 use crate::mode_trace::check_phases;
 use crate::seeds::{evaluation_seed, training_seed};
-use crate::{Checkpoint, CheckpointError, Evaluation, RunDir, TrainConfig, TrainError, evaluate};
+use crate::{
+    Checkpoint, CheckpointError, Evaluation, RunDir, SavedPolicy, TrainConfig, TrainError, evaluate,
+};
 
 /// Trains an agent. [`Trainer::run`] is nothing but [`Trainer::step`] in a loop: what other
 /// libraries do in callbacks is ordinary code in a loop of your own.
@@ -39,13 +41,15 @@ pub struct Trainer {
     pub eval_envs: Box<dyn VecEnv>,
     /// Where the numbers go.
     pub logger: Logger,
+    /// Name of the algorithm, for the policy's file.
+    pub algorithm: String,
     /// Whether a step fails when a phase records history that should record none: see
     /// [`check_phases`].
     pub trace_modes: bool,
     config: TrainConfig,
     seed: u64,
     run_dir: Option<RunDir>,
-    step: u64,
+    clock: Clock,
     updates: u64,
     best: Option<Best>,
     episodes: EpisodeWindow,
@@ -118,8 +122,9 @@ impl Trainer {
             logger: Logger::default(),
             trace_modes: false,
             graph: GraphWatch::new(),
+            algorithm: String::new(),
+            clock: Clock::new(envs.num_envs(), config.total_timesteps),
             run_dir: None,
-            step: 0,
             updates: 0,
             best: None,
             started: (Instant::now(), 0),
@@ -144,7 +149,7 @@ impl Trainer {
         let logs = match run_dir.newest()? {
             Some(checkpoint) => {
                 self.load(&run_dir, &checkpoint)?;
-                run_dir.rewind(Some(self.step), self.best.map(|best| best.step))?;
+                run_dir.rewind(Some(self.timesteps()), self.best.map(|best| best.step))?;
                 checkpoint.trainer.child("logger.logs")
             }
             None => {
@@ -159,17 +164,17 @@ impl Trainer {
 
     /// Environment steps taken.
     pub fn timesteps(&self) -> u64 {
-        self.step
+        self.clock.step()
     }
 
     /// Environment steps to take in all.
     pub fn total_timesteps(&self) -> u64 {
-        self.config.total_timesteps
+        self.clock.total_timesteps()
     }
 
     /// Whether the budget is used up.
     pub fn is_done(&self) -> bool {
-        self.step >= self.config.total_timesteps
+        self.timesteps() >= self.total_timesteps()
     }
 
     /// Trains until the budget is used up.
@@ -190,7 +195,6 @@ impl Trainer {
     /// [`TrainError`] if the agent diverges, an action is refused, or a file cannot be written;
     /// with [`Trainer::trace_modes`] also [`TrainError::RecordedHistory`].
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let before = self.step;
         let finished = phase("rollout", || self.interact())?;
         let update = phase("update", || self.agent.update())?;
         if let Some(warning) = self.graph.after_step(update.is_some()) {
@@ -198,9 +202,8 @@ impl Trainer {
         }
         self.updates += u64::from(update.is_some());
         phase("logging", || self.log_step(&finished, update.as_ref()))?;
-        let evaluation = self.evaluation_if_due(before)?;
-        let checkpoint =
-            phase("logging", || self.log_and_save_if_due(before, evaluation.as_ref()))?;
+        let evaluation = self.evaluation_if_due()?;
+        let checkpoint = phase("logging", || self.log_and_save_if_due(evaluation.as_ref()))?;
         if self.trace_modes {
             check_phases(&phase_counts())?;
         }
@@ -212,7 +215,10 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Env`] if the policy acts outside the action space.
     pub fn evaluate(&mut self) -> Result<Evaluation, TrainError> {
-        self.evaluate_on(self.config.n_eval_episodes, evaluation_seed(self.seed, 2 * self.step))
+        self.evaluate_on(
+            self.config.n_eval_episodes,
+            evaluation_seed(self.seed, 2 * self.timesteps()),
+        )
     }
 
     /// Everything that a run needs to go on from here.
@@ -221,9 +227,12 @@ impl Trainer {
     /// [`TrainError::Env`] if the environments cannot be saved.
     pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
         Ok(Checkpoint {
-            step: self.step,
-            env: self.envs.spec().id.clone(),
-            policy: self.agent.policy().state(),
+            step: self.timesteps(),
+            policy: SavedPolicy::new(
+                &self.algorithm,
+                self.envs.spec(),
+                self.agent.policy().state(),
+            ),
             agent: self.agent.state(),
             envs: self.envs.state()?,
             trainer: self.state(),
@@ -236,7 +245,7 @@ impl Trainer {
         self.agent.act(&seen, &mut self.actions)?;
         let step = self.envs.step(&self.actions)?;
         self.agent.observe(&Transition { seen, actions: &self.actions, step })?;
-        self.step += step.rewards.len() as u64;
+        self.clock.advance();
         step.finished.iter().for_each(|episode| self.episodes.push(episode));
         Ok(step.finished.clone())
     }
@@ -257,44 +266,42 @@ impl Trainer {
 
     fn log_and_save_if_due(
         &mut self,
-        before: u64,
         evaluation: Option<&ScoredEvaluation>,
     ) -> Result<Option<PathBuf>, TrainError> {
-        if evaluation.is_some() || self.is_due(before, self.config.log_freq) {
+        if evaluation.is_some() || self.is_due(self.config.log_freq) {
             self.log()?;
         }
         let is_best = evaluation.is_some_and(|scored| scored.is_best);
-        let save = is_best || self.is_due(before, self.config.save_freq);
+        let save = is_best || self.is_due(self.config.save_freq);
         if save { self.save() } else { Ok(None) }
     }
 
-    /// Whether a period ended in the vector step that began at `before`, or the whole run. 0: never
-    /// before the end.
-    fn is_due(&self, before: u64, period: u64) -> bool {
-        self.is_done() || (period > 0 && before / period != self.step / period)
+    /// Whether a period ended in the last vector step, or the whole run. 0: never before the end.
+    fn is_due(&self, period: u64) -> bool {
+        self.is_done() || self.clock.reached(period) > 0
     }
 
-    fn evaluation_if_due(&mut self, before: u64) -> Result<Option<ScoredEvaluation>, TrainError> {
-        if self.config.n_eval_episodes == 0 || !self.is_due(before, self.config.eval_freq) {
+    fn evaluation_if_due(&mut self) -> Result<Option<ScoredEvaluation>, TrainError> {
+        if self.config.n_eval_episodes == 0 || !self.is_due(self.config.eval_freq) {
             return Ok(None);
         }
         let evaluation = self.evaluate()?;
         let beats = |score: f64, best: Option<Best>| best.is_none_or(|best| score > best.score);
         let mut rescored = None;
         if beats(evaluation.mean_reward, self.best) {
-            let seed = evaluation_seed(self.seed, 2 * self.step + 1);
+            let seed = evaluation_seed(self.seed, 2 * self.timesteps() + 1);
             let fresh = self.evaluate_on(self.config.n_rescore_episodes, seed)?;
             rescored = Some(fresh.mean_reward);
         }
         let is_best = rescored.is_some_and(|score| beats(score, self.best));
         if let Some(score) = rescored.filter(|_| is_best) {
-            self.best = Some(Best { step: self.step, score });
+            self.best = Some(Best { step: self.timesteps(), score });
         }
         self.logger.record("eval/mean_reward", evaluation.mean_reward);
         self.logger.record("eval/mean_ep_length", evaluation.mean_length);
         let scored = ScoredEvaluation { evaluation, rescored, is_best };
-        info!("evaluation at step {}: {scored}", self.step);
-        self.logger.write(&Record::Evaluation { step: self.step, evaluation: &scored })?;
+        info!("evaluation at step {}: {scored}", self.timesteps());
+        self.logger.write(&Record::Evaluation { step: self.timesteps(), evaluation: &scored })?;
         Ok(Some(scored))
     }
 
@@ -311,11 +318,11 @@ impl Trainer {
         let (since, from) = self.started;
         let seconds = since.elapsed().as_secs_f64();
         self.logger.record("time/episodes", self.episodes.finished() as f64);
-        self.logger.record("time/fps", ((self.step - from) as f64 / seconds).round());
+        self.logger.record("time/fps", ((self.timesteps() - from) as f64 / seconds).round());
         self.logger.record("time/iterations", self.updates as f64);
         self.logger.record("time/time_elapsed", (seconds * 1e3).round() / 1e3);
-        self.logger.record("time/total_timesteps", self.step as f64);
-        self.logger.dump(self.step)
+        self.logger.record("time/total_timesteps", self.timesteps() as f64);
+        self.logger.dump(self.timesteps())
     }
 
     /// Saves a checkpoint now and returns its folder; `None` without a run folder. What is due by
@@ -333,6 +340,7 @@ impl Trainer {
 
     fn state(&self) -> State {
         let mut state = State::new();
+        state.insert_child("clock", self.clock.state());
         state.insert_u64("updates", [self.updates]);
         if let Some(best) = self.best {
             state.insert_u64("best.step", [best.step]);
@@ -345,21 +353,21 @@ impl Trainer {
 
     fn load(&mut self, run_dir: &RunDir, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         let path = run_dir.path().join(Checkpoint::folder_name(checkpoint.step));
-        checkpoint.check_env(&self.envs.spec().id, &path)?;
-        if checkpoint.step > self.config.total_timesteps {
+        checkpoint.policy.check_env(&self.envs.spec().id, &path)?;
+        if checkpoint.step > self.total_timesteps() {
             let rule =
                 format!("the run has reached step {} already; use at least that", checkpoint.step);
-            let value = self.config.total_timesteps.to_string();
+            let value = self.total_timesteps().to_string();
             return Err(TrainError::Config { key: "train.total_timesteps", value, rule });
         }
         let misfit = |source| CheckpointError::Misfit { path: path.clone(), source };
         self.load_state(checkpoint).map_err(misfit)?;
-        info!("continuing at step {} of {}", self.step, self.config.total_timesteps);
+        info!("continuing at step {} of {}", self.timesteps(), self.total_timesteps());
         Ok(())
     }
 
     fn load_state(&mut self, checkpoint: &Checkpoint) -> Result<(), StateError> {
-        self.agent.policy_mut().load_state(&checkpoint.policy)?;
+        self.agent.policy_mut().load_state(&checkpoint.policy.state)?;
         self.agent.load_state(&checkpoint.agent)?;
         self.envs.load_state(&checkpoint.envs)?;
         let state = &checkpoint.trainer;
@@ -371,8 +379,8 @@ impl Trainer {
         }
         self.episodes.load_state(&state.child("episodes"))?;
         self.logger.load_row(&state.child("logger"))?;
-        self.step = checkpoint.step;
-        self.started = (Instant::now(), self.step);
+        self.clock.load_state(&state.child("clock"))?;
+        self.started = (Instant::now(), self.timesteps());
         Ok(())
     }
 }

@@ -56,18 +56,6 @@ pub enum ConfigError {
         /// The path.
         path: PathBuf,
     },
-    /// Several environments cannot be watched at once.
-    #[error("one environment can be watched, got {found}: load the agent for 1 episode")]
-    OneEnvironment {
-        /// How many there are.
-        found: usize,
-    },
-    /// The environment saves nothing to draw.
-    #[error("`{id}` cannot be drawn: its saved state has no `f64` numbers called `state`")]
-    Undrawable {
-        /// Environment.
-        id: String,
-    },
     /// The agent's settings do not fit each other or the environment.
     #[error(transparent)]
     Agent(#[from] AgentError),

@@ -26,7 +26,6 @@ mod registry;
 mod run;
 mod run_file;
 mod trained;
-mod watch;
 
 pub use documented;
 pub use rand;
@@ -44,8 +43,7 @@ pub use error::ConfigError;
 pub use registry::{ALGORITHMS, Algorithm, Environment};
 pub use run::Run;
 pub use run_file::EnvConfig;
-pub use trained::Trained;
-pub use watch::Watch;
+pub use trained::{Trained, load_policy};
 
 /// What a program that trains or evaluates needs: `use rlrun::prelude::*`.
 pub mod prelude {
@@ -61,7 +59,7 @@ pub mod prelude {
     pub use crate::train::{
         Evaluation, RunDir, TrainConfig, TrainError, Trainer, evaluate, evaluate_stochastic,
     };
-    pub use crate::{ALGORITHMS, Algorithm, ConfigError, Environment, Run, Trained};
+    pub use crate::{ALGORITHMS, Algorithm, ConfigError, Environment, Run, Trained, load_policy};
     pub use documented::{self, DocumentedFields};
     pub use rand::{self, RngExt};
     pub use serde::{self, Deserialize, Serialize};

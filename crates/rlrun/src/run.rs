@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rlrun_agents::{Agent, AgentContext};
+use rlrun_agents::Agent;
 use rlrun_env::{EnvSpec, VecEnv};
 use rlrun_train::{RunDir, TrainConfig, Trainer};
 
@@ -14,7 +14,7 @@ const MAX_EVAL_ENVS: usize = 128;
 
 /// What a run file describes.
 pub struct Run {
-    parsed: Parsed,
+    pub(crate) parsed: Parsed,
     environment: Environment,
 }
 
@@ -102,10 +102,7 @@ impl Run {
     /// # Errors
     /// [`ConfigError::Agent`] if its settings do not fit each other or `spec`.
     pub fn into_agent(self, spec: &EnvSpec) -> Result<Box<dyn Agent>, ConfigError> {
-        let Parsed { env, train, seed, normalize, .. } = self.parsed;
-        let context = AgentContext::new(spec, env.n_envs, train.total_timesteps, seed)
-            .with_normalize(normalize);
-        Ok((self.parsed.build)(&context)?)
+        Ok(self.parsed.into_agent(spec)?)
     }
 
     /// A trainer that writes no files.
@@ -117,8 +114,11 @@ impl Run {
         let envs = self.make_envs(self.parsed.env.n_envs)?;
         let eval_envs = self.make_eval_envs(self.parsed.train.n_eval_episodes)?;
         let (seed, train) = (self.parsed.seed, self.parsed.train.clone());
+        let algorithm = self.parsed.algorithm.clone();
         let agent = self.into_agent(envs.spec())?;
-        Ok(Trainer::new(agent, envs, eval_envs, seed, train)?)
+        let mut trainer = Trainer::new(agent, envs, eval_envs, seed, train)?;
+        trainer.algorithm = algorithm;
+        Ok(trainer)
     }
 
     /// A trainer that writes logs and checkpoints into the new folder `dir`.

@@ -1,9 +1,11 @@
 //! The run file: its tables, its two typed passes, and how it is written out with every key.
 
+use std::path::Path;
+
 use documented::DocumentedFields;
-use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, NormalizeConfig};
-use rlrun_env::WrapperConfig;
-use rlrun_train::TrainConfig;
+use rlrun_agents::{Agent, AgentConfig, AgentContext, AgentError, NormalizeConfig, Policy};
+use rlrun_env::{EnvSpec, WrapperConfig};
+use rlrun_train::{CheckpointError, SavedPolicy, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "toml_edit")]
@@ -24,6 +26,30 @@ pub(crate) struct Parsed {
     pub(crate) build: BuildAgent,
     /// The file with every key written out.
     pub(crate) resolved: String,
+}
+
+impl Parsed {
+    /// The agent, untrained, for environments like `spec`.
+    pub(crate) fn into_agent(self, spec: &EnvSpec) -> Result<Box<dyn Agent>, AgentError> {
+        let Parsed { env, train, seed, normalize, build, .. } = self;
+        let context = AgentContext::new(spec, env.n_envs, train.total_timesteps, seed);
+        build(&context.with_normalize(normalize))
+    }
+
+    /// The policy `saved` for environments like `spec`; `folder` is where it lies.
+    pub(crate) fn into_policy(
+        self,
+        spec: &EnvSpec,
+        saved: &SavedPolicy,
+        folder: &Path,
+    ) -> Result<Box<dyn Policy>, ConfigError> {
+        saved.check_env(&self.env.id, folder)?;
+        let mut policy = self.into_agent(spec)?.into_policy();
+        let path = folder.to_owned();
+        let misfit = |source| CheckpointError::Misfit { path, source };
+        policy.load_state(&saved.state).map_err(misfit)?;
+        Ok(policy)
+    }
 }
 
 /// First pass: which settings the second pass expects.

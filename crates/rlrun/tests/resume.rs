@@ -48,7 +48,7 @@ fn statistics_of_normalisation_survive_an_interruption_and_reach_the_trained_age
         resume(&parts).run().unwrap();
         assert_same_run(&whole, &parts);
         let trained = Trained::load(&whole, 1, ALGORITHMS, &[]).unwrap();
-        let state = trained.agent.policy().state().child("normalizer.obs");
+        let state = trained.policy.state().child("normalizer.obs");
         assert!(state.f64("count").unwrap()[0] > 300.0, "{}", algorithm.name);
         assert!(state.f64("var").unwrap().iter().all(|&var| var != 1.0), "{}", algorithm.name);
     }

@@ -7,10 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rlrun::envs::{entry, render};
-use rlrun::{ConfigError, Watch};
+use rlrun::env::WrapperConfig;
+use rlrun::envs::render;
+use rlrun::{ConfigError, Environment};
 
 use crate::Tables;
+use crate::play::Play;
 
 /// Characters in a line of the terminal's picture.
 const COLUMNS: usize = 80;
@@ -48,12 +50,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
-    let mut watch = watch(args, tables)?;
+    let mut play = play(args, tables)?;
     let mut screen = Screen::new(args);
     for episode in 1..=args.episodes {
         let ended = loop {
-            screen.show(watch.draw()?)?;
-            if let Some(ended) = watch.step()? {
+            screen.show(play.draw()?)?;
+            if let Some(ended) = play.step()? {
                 break ended;
             }
         };
@@ -64,18 +66,17 @@ pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     screen.write(args)
 }
 
-fn watch(args: &Args, tables: Tables<'_>) -> Result<Watch> {
-    let none = toml::Table::new();
+fn play(args: &Args, tables: Tables<'_>) -> Result<Play> {
     if let Some(id) = &args.env {
-        let entry = entry(id).map_err(ConfigError::from)?;
-        let envs = entry.make_vec(1, &none).map_err(ConfigError::from)?;
-        return Ok(Watch::random(envs, args.seed.unwrap_or(0))?);
+        let environment = Environment::find(id, tables.environments).map_err(ConfigError::from)?;
+        let envs = environment.make_vec(1, &toml::Table::new(), &WrapperConfig::default());
+        return Play::random(envs.map_err(ConfigError::from)?, args.seed.unwrap_or(0));
     }
     let dir = args.checkpoint.as_deref().unwrap_or(Path::new("."));
     let trained =
         tables.load(dir, 1).with_context(|| format!("cannot watch `{}`", dir.display()))?;
     let seed = args.seed.unwrap_or(trained.seed);
-    Ok(Watch::trained(trained, seed, args.stochastic)?)
+    Play::trained(trained, seed, args.stochastic)
 }
 
 /// Where pictures go: to the terminal, or into memory for the files asked for.
