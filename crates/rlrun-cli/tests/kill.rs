@@ -32,8 +32,8 @@ fn train_args<'a>(config: &'a str, name: &'a str) -> Vec<&'a str> {
 
 /// Every file of the run's newest checkpoint, and the evaluations.
 fn result(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let names =
-        ["agent", "envs", "trainer"].map(|name| format!("step-000008192/{name}.safetensors"));
+    let names = ["policy", "agent", "envs", "trainer"]
+        .map(|name| format!("step-000008192/{name}.safetensors"));
     let files = names.into_iter().chain(["evaluations.csv", "run.toml", "best"].map(str::to_owned));
     files.map(|name| (name.clone().into(), fs::read(run.join(name)).unwrap())).collect()
 }
