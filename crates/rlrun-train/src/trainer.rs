@@ -306,7 +306,7 @@ impl Trainer {
     }
 
     fn evaluate_on(&mut self, episodes: usize, seed: u64) -> Result<Evaluation, TrainError> {
-        Ok(evaluate(self.agent.policy(), self.eval_envs.as_mut(), episodes, seed)?)
+        evaluate(self.agent.policy(), self.eval_envs.as_mut(), episodes, seed)
     }
 
     fn log(&mut self) -> Result<(), TrainError> {
