@@ -139,6 +139,11 @@ fn value(tensor: &TensorView<'_>) -> Option<Value> {
         },
         Dtype::F64 => Value::F64(words(bytes).map(f64::from_le_bytes).collect()),
         Dtype::U64 => Value::U64(words(bytes).map(u64::from_le_bytes).collect()),
+        // How PyTorch counts: `num_batches_tracked`.
+        Dtype::I64 => {
+            let counts = words(bytes).map(|word| u64::try_from(i64::from_le_bytes(word)).ok());
+            Value::U64(counts.collect::<Option<_>>()?)
+        }
         Dtype::U8 => Value::U8(bytes.to_vec()),
         _ => return None,
     })
@@ -201,5 +206,16 @@ mod tests {
         let bytes = safetensors::serialize([("w", view)], None).unwrap();
         let error = State::from_safetensors(&bytes).unwrap_err().to_string();
         assert_eq!(error, "`w` has the type BF16, expected F32, F64, U64 or U8");
+    }
+
+    #[test]
+    fn counts_of_pytorch_are_counters() {
+        let read = |count: i64| {
+            let bytes = count.to_le_bytes();
+            let view = TensorView::new(Dtype::I64, vec![], &bytes).unwrap();
+            State::from_safetensors(&safetensors::serialize([("n", view)], None).unwrap())
+        };
+        assert_eq!(read(7).unwrap().counter("n"), Ok(7));
+        assert!(read(-1).is_err());
     }
 }

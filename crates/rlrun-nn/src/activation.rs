@@ -14,13 +14,31 @@ pub enum Activation {
     Tanh,
     /// max(x, 0).
     Relu,
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
+    /// x above 0, eˣ - 1 elsewhere.
+    Elu,
+    /// x above 0, 0.01 x elsewhere.
+    LeakyRelu,
+    /// x · sigmoid(x).
+    Silu,
+    /// x · Φ(x) with the standard normal distribution function Φ.
+    Gelu,
+    /// ln(1 + eˣ).
+    Softplus,
+    /// x.
+    Identity,
 }
 
-impl From<Activation> for rlrun_tensor::Activation {
-    fn from(activation: Activation) -> rlrun_tensor::Activation {
-        match activation {
-            Activation::Tanh => rlrun_tensor::Activation::Tanh,
-            Activation::Relu => rlrun_tensor::Activation::Relu,
+impl Activation {
+    /// The same function where a layer applies it in the pass of its product, if one does.
+    pub(crate) fn fused(self) -> Option<rlrun_tensor::Activation> {
+        match self {
+            Activation::Tanh => Some(rlrun_tensor::Activation::Tanh),
+            Activation::Relu => Some(rlrun_tensor::Activation::Relu),
+            Activation::Sigmoid => Some(rlrun_tensor::Activation::Sigmoid),
+            Activation::Identity => Some(rlrun_tensor::Activation::None),
+            _ => None,
         }
     }
 }
@@ -34,6 +52,13 @@ impl Layer for Activation {
         match self {
             Activation::Tanh => input.tanh(),
             Activation::Relu => input.relu(),
+            Activation::Sigmoid => input.sigmoid(),
+            Activation::Elu => input.elu(1.0),
+            Activation::LeakyRelu => input.leaky_relu(0.01),
+            Activation::Silu => input.silu(),
+            Activation::Gelu => input.gelu(),
+            Activation::Softplus => input.softplus(),
+            Activation::Identity => input.clone(),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rand::RngExt;
-use rlrun_core::Rng;
+use rlrun_core::{Rng, State, StateError};
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Layer, Module};
+use crate::{Layer, Module, Stateful};
 
 /// Sets each element to 0 with probability p and multiplies the others by 1/(1 - p), as
 /// `torch.nn.Dropout`; while it is not training it passes its input on and draws nothing.
@@ -43,16 +43,6 @@ impl Dropout {
         self.training.load(Ordering::Relaxed)
     }
 
-    /// Starts or stops dropping.
-    pub(crate) fn switch(&self, training: bool) {
-        self.training.store(training, Ordering::Relaxed);
-    }
-
-    /// The position of the random stream.
-    pub(crate) fn rng(&self) -> &Mutex<Rng> {
-        &self.rng
-    }
-
     /// 0 with probability p, else 1/(1 - p), for each element of `input`.
     fn mask(&self, input: &Tensor) -> Tensor {
         let mut rng = self.rng.lock();
@@ -65,8 +55,22 @@ impl Dropout {
 impl Module for Dropout {
     fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
 
-    fn visit_dropout(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Dropout)) {
+    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
         visit(prefix, self);
+    }
+}
+
+impl Stateful for Dropout {
+    fn switch(&self, training: bool) {
+        self.training.store(training, Ordering::Relaxed);
+    }
+
+    fn random_state(&self) -> State {
+        self.rng.lock().state()
+    }
+
+    fn load_random_state(&self, state: &State) -> Result<(), StateError> {
+        self.rng.lock().load_state(state)
     }
 }
 
@@ -80,7 +84,7 @@ impl Layer for Dropout {
 mod tests {
     use super::*;
     use crate::{Activation, Sequential};
-    use rlrun_core::{Purpose, State, StateError, rng_stream};
+    use rlrun_core::{Purpose, rng_stream};
 
     fn dropout(p: f32) -> Dropout {
         Dropout::new(p, rng_stream(1, Purpose::Layers, 0))
@@ -120,13 +124,13 @@ mod tests {
     #[test]
     fn evaluating_neither_drops_nor_draws() {
         let layer = dropout(0.5);
-        let before = layer.random_state();
+        let before = Module::random_state(&layer);
         let input = Tensor::ones([32]);
         assert_eq!(layer.forward(&input).to_vec(), [1.0; 32]);
-        assert_eq!(layer.random_state(), before);
+        assert_eq!(Module::random_state(&layer), before);
         layer.set_training(true);
         assert_ne!(layer.forward(&input).to_vec(), [1.0; 32]);
-        assert_ne!(layer.random_state(), before);
+        assert_ne!(Module::random_state(&layer), before);
         layer.set_training(false);
         assert_eq!(layer.forward(&input).to_vec(), [1.0; 32]);
     }

@@ -26,6 +26,8 @@
 //! ```
 
 mod activation;
+mod batch_norm;
+mod batch_renorm;
 mod cell;
 mod conv2d;
 mod dropout;
@@ -39,8 +41,12 @@ mod mlp;
 mod module;
 pub mod optim;
 mod sequential;
+mod shaping;
+mod stateful;
 
 pub use activation::Activation;
+pub use batch_norm::BatchNorm;
+pub use batch_renorm::{BatchRenorm, BatchRenormConfig};
 pub use cell::CellParameters;
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
@@ -54,3 +60,5 @@ pub use mlp::Mlp;
 use module::distinct;
 pub use module::{Layer, Module, join};
 pub use sequential::Sequential;
+pub use shaping::{Flatten, Identity, Pool2d};
+pub use stateful::Stateful;

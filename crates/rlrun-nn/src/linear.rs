@@ -27,9 +27,12 @@ impl Linear {
         }
     }
 
-    /// act(x Wᵀ + b), in one pass.
+    /// act(x Wᵀ + b), in one pass where the product can apply the function.
     pub fn forward_act(&self, input: &Tensor, activation: Activation) -> Tensor {
-        input.linear_act(&self.weight, Some(&self.bias), activation.into())
+        match activation.fused() {
+            Some(act) => input.linear_act(&self.weight, Some(&self.bias), act),
+            None => activation.forward(&self.forward(input)),
+        }
     }
 }
 

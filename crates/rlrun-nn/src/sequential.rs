@@ -2,7 +2,7 @@
 
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Dropout, Layer, Module, join};
+use crate::{Layer, Module, Stateful, join};
 
 /// Layers one after the other, as `torch.nn.Sequential`: parameters are named after the place of
 /// their layer, `0.weight`, `0.bias`, …; places without parameters, such as those of an
@@ -26,9 +26,9 @@ impl Module for Sequential {
         }
     }
 
-    fn visit_dropout(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Dropout)) {
+    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
         for (index, layer) in self.0.iter().enumerate() {
-            layer.visit_dropout(&join(prefix, &index.to_string()), visit);
+            layer.visit_stateful(&join(prefix, &index.to_string()), visit);
         }
     }
 }

@@ -1,0 +1,114 @@
+//! Layers that are more than their parameters.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rlrun_core::{State, StateError};
+use rlrun_tensor::Tensor;
+
+/// A layer that is more than its parameters: it behaves differently while training, keeps
+/// statistics, or draws random numbers.
+pub trait Stateful {
+    /// Starts or stops training. Layers are not training at first.
+    fn switch(&self, training: bool);
+
+    /// Statistics that belong to the `state_dict`: PyTorch's buffers.
+    fn buffers(&self) -> State {
+        State::new()
+    }
+
+    /// Takes over statistics that have the names and shapes of [`Stateful::buffers`].
+    ///
+    /// # Errors
+    /// [`StateError`] naming the first entry that does not fit.
+    fn load_buffers(&self, _state: &State) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// The position of the random stream.
+    fn random_state(&self) -> State {
+        State::new()
+    }
+
+    /// Continues the random stream at the position in `state`.
+    ///
+    /// # Errors
+    /// [`StateError`] naming the first entry that is missing or does not fit.
+    fn load_random_state(&self, _state: &State) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+/// Mean and variance of each column, which follow those of the batches while training.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What mean, variance and the number of batches are called in a state.
+    names: [&'static str; 3],
+    training: AtomicBool,
+    columns: Mutex<Columns>,
+}
+
+#[derive(Debug)]
+struct Columns {
+    mean: Vec<f32>,
+    var: Vec<f32>,
+    batches: u64,
+}
+
+impl Running {
+    pub(crate) fn new(names: [&'static str; 3], columns: usize) -> Running {
+        let columns = Columns { mean: vec![0.0; columns], var: vec![1.0; columns], batches: 0 };
+        Running { names, training: AtomicBool::new(false), columns: Mutex::new(columns) }
+    }
+
+    pub(crate) fn training(&self) -> bool {
+        self.training.load(Ordering::Relaxed)
+    }
+
+    /// Mean and variance, `[columns]` each.
+    pub(crate) fn mean_and_var(&self) -> [Tensor; 2] {
+        let columns = self.columns.lock();
+        [&columns.mean, &columns.var].map(|x| Tensor::from_slice(x, [x.len()]))
+    }
+
+    /// Batches so far.
+    pub(crate) fn batches(&self) -> u64 {
+        self.columns.lock().batches
+    }
+
+    /// Moves by `momentum` towards mean and variance of a batch.
+    pub(crate) fn follow(&self, momentum: f32, mean: &Tensor, var: &Tensor) {
+        let mut columns = self.columns.lock();
+        columns.batches += 1;
+        let Columns { mean: old_mean, var: old_var, .. } = &mut *columns;
+        for (old, new) in [(old_mean, mean), (old_var, var)] {
+            for (old, new) in old.iter_mut().zip(new.to_vec()) {
+                *old += momentum * (new - *old);
+            }
+        }
+    }
+}
+
+impl Stateful for Running {
+    fn switch(&self, training: bool) {
+        self.training.store(training, Ordering::Relaxed);
+    }
+
+    fn buffers(&self) -> State {
+        let (columns, [mean, var, batches]) = (self.columns.lock(), self.names);
+        let mut state = State::new();
+        state.insert_f32(mean, &[columns.mean.len()], &columns.mean);
+        state.insert_f32(var, &[columns.var.len()], &columns.var);
+        state.insert_u64(batches, [columns.batches]);
+        state
+    }
+
+    fn load_buffers(&self, state: &State) -> Result<(), StateError> {
+        let (mut columns, [mean, var, batches]) = (self.columns.lock(), self.names);
+        let count = state.counter(batches)?;
+        state.copy_f32(mean, &mut columns.mean)?;
+        state.copy_f32(var, &mut columns.var)?;
+        columns.batches = count;
+        Ok(())
+    }
+}
