@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use documented::DocumentedFields;
-use rlrun_agents::{DqnConfig, PpoConfig};
+use rlrun_agents::{A2cConfig, DqnConfig, PpoConfig, QrDqnConfig, SacConfig};
 use serde::Serialize;
 
 /// The rows of the hyperparameter table, made from the config itself.
@@ -28,6 +28,9 @@ fn assert_listed(algorithm: &str, table: &str) {
 
 #[test]
 fn the_pages_list_every_key_with_its_default_and_meaning() {
+    assert_listed("a2c", &table::<A2cConfig>());
     assert_listed("dqn", &table::<DqnConfig>());
     assert_listed("ppo", &table::<PpoConfig>());
+    assert_listed("qrdqn", &table::<QrDqnConfig>());
+    assert_listed("sac", &table::<SacConfig>());
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use rlrun_agents::rehearsal::{Draw, rehearse};
 use rlrun_agents::schedule::Schedule;
 use rlrun_agents::{
     Agent, AgentConfig, AgentContext, AgentError, DqnConfig, Memory, Metrics, Transition,
@@ -208,6 +209,60 @@ fn a_gradient_that_is_not_finite_stops_before_it_reaches_the_parameters() {
     let error = step(&mut *agent, 1).unwrap_err();
     assert!(error.to_string().starts_with("the loss is `inf` in update 0: "), "{error}");
     assert_eq!(online(&*agent), before);
+}
+
+#[test]
+fn the_step_size_falls_with_its_schedule_and_the_gradient_is_clipped() {
+    let learning_rate = Schedule::Linear(1e-3);
+    let config = DqnConfig { learning_rate, max_grad_norm: 0.01, ..config() };
+    let mut agent = build(config, 1);
+    let rate = |metrics: Metrics| metrics.get("train/learning_rate").unwrap();
+    let (_, events, _) = rehearse(vec![Draw::Rows(vec![0; 4])], || step(&mut *agent, 1).unwrap());
+    let event = events.iter().find(|event| event.name == "step").unwrap();
+    let numbers = event.values.iter().flat_map(|(_, numbers)| numbers);
+    let norm = numbers.map(|g| g * g).sum::<f32>().sqrt();
+    assert!((norm - 0.01).abs() < 1e-5, "{norm}");
+    let metrics = (0..9).map(|_| step(&mut *agent, 1).unwrap().unwrap()).last().unwrap();
+    // 10 of 1000 steps.
+    assert!((rate(metrics) - 0.99e-3).abs() < 1e-12);
+}
+
+#[test]
+fn as_many_minibatches_and_target_updates_are_made_for_any_number_of_environments() {
+    for n_envs in [1, 4, 16, 40] {
+        let config = DqnConfig { target_update_interval: 30, train_freq: 4, ..config() };
+        let mut agent = build(config, n_envs);
+        let (mut copies, mut before) = (0, agent.state().child("target"));
+        for _ in 0..240 / n_envs {
+            step(&mut *agent, n_envs).unwrap();
+            let target = agent.state().child("target");
+            copies += usize::from(target != before);
+            before = target;
+        }
+        assert_eq!(agent.state().counter("learner.n_updates"), Ok(60), "{n_envs} environments");
+        // 8 are due; several in one vector step are one.
+        let expected = if n_envs == 40 { 6 } else { 8 };
+        assert!((expected - 1..=expected).contains(&copies), "{copies} with {n_envs} environments");
+    }
+}
+
+#[test]
+fn masks_bind_the_greedy_choice_the_random_one_and_the_target() {
+    let mut agent = build(config(), 1);
+    set_q(&mut *agent, "online", [0.0, 0.0], [5.0, 1.0]);
+    set_q(&mut *agent, "target", [0.0, 0.0], [5.0, 1.0]);
+    let seen = Observations { masks: &[false, true], ..Observations::row(&[1.0]) };
+    let mut actions = Actions::Discrete(Vec::new());
+    for _ in 0..50 {
+        agent.act(&seen, &mut actions).unwrap();
+        assert_eq!(actions, Actions::Discrete(vec![1]));
+    }
+    let mut batch = StepBatch::new(1, 1);
+    (batch.rewards, batch.next_masks) = (vec![3.0], vec![false, true]);
+    agent.observe(&Transition { seen, actions: &actions, step: &batch }).unwrap();
+    // y = 3 + 0.5·1 = 3.5 and not 5.5; |y - Q(1, 1)| = 2.5.
+    let metrics = agent.update().unwrap().unwrap();
+    assert_eq!(metrics.get("train/loss"), Some(2.0));
 }
 
 #[test]

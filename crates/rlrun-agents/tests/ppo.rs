@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rlrun_agents::networks::NetArch;
+use rlrun_agents::rehearsal::{Draw, Event, rehearse};
 use rlrun_agents::schedule::Schedule;
 use rlrun_agents::{
     Agent, AgentConfig, AgentContext, AgentError, Memory, Metrics, PpoConfig, Transition,
@@ -172,6 +173,123 @@ fn the_last_minibatch_of_an_epoch_has_what_is_left() {
     let mut agent = build(PpoConfig { batch_size: 5, ..config() });
     bandit(&mut *agent, |action| action as f64).unwrap();
     assert_eq!(agent.state().counter("learner.n_updates"), Ok(4));
+}
+
+/// What one rollout of the bandit computed, with the rows of each epoch in the order `draws`.
+fn rehearsed(config: PpoConfig, draws: Vec<Draw>) -> (Box<dyn Agent>, Vec<Event>) {
+    let mut agent = build(config);
+    let (metrics, events, left) =
+        rehearse(draws, || bandit(&mut *agent, |action| 10.0 * action as f64));
+    metrics.unwrap();
+    assert!(left.is_empty());
+    (agent, events)
+}
+
+/// The first number of each tensor called `name`.
+fn traced(events: &[Event], name: &str) -> Vec<f64> {
+    let values = events.iter().flat_map(|event| &event.values);
+    values.filter(|(found, _)| found == name).map(|(_, numbers)| numbers[0].into()).collect()
+}
+
+fn forwards() -> Draw {
+    Draw::Permutation((0..16).collect())
+}
+
+#[test]
+fn the_loss_is_the_weighted_sum_of_its_parts() {
+    let config = PpoConfig { ent_coef: 0.1, vf_coef: 0.25, ..config() };
+    let (_, events) = rehearsed(config, vec![forwards()]);
+    let [policy, value, entropy, loss] =
+        ["policy_loss", "value_loss", "entropy_loss", "loss"].map(|name| traced(&events, name)[0]);
+    assert!(entropy < -0.6 && value > 0.0);
+    assert_close(loss, policy + 0.25 * value + 0.1 * entropy, "loss");
+}
+
+#[test]
+fn the_gradient_of_all_parameters_is_no_longer_than_asked() {
+    let norms = |max_grad_norm: f64| {
+        let (_, events) = rehearsed(PpoConfig { max_grad_norm, ..config() }, vec![forwards()]);
+        ["gradient", "step"].map(|name| {
+            let event = events.iter().find(|event| event.name == name).unwrap();
+            let numbers = event.values.iter().flat_map(|(_, numbers)| numbers);
+            numbers.map(|g| f64::from(g * g)).sum::<f64>().sqrt()
+        })
+    };
+    let [before, after] = norms(0.01);
+    assert!(before > 0.02 && (after - 0.01).abs() < 1e-5, "{before} {after}");
+    let [before, after] = norms(1e6);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn minibatches_follow_the_order_that_was_drawn_anew_for_each_epoch() {
+    let config = || PpoConfig { batch_size: 8, n_epochs: 2, ..config() };
+    let backwards = || Draw::Permutation((0..16).rev().collect());
+    let (one, first) = rehearsed(config(), vec![forwards(), backwards()]);
+    let (other, second) = rehearsed(config(), vec![backwards(), forwards()]);
+    assert_ne!(traced(&first, "loss"), traced(&second, "loss"));
+    assert_ne!(one.policy().state(), other.policy().state());
+    // What is drawn is neither the identity nor the same again.
+    let mut agent = build(config());
+    let before = agent.state().child("sampling");
+    bandit(&mut *agent, |action| action as f64).unwrap();
+    assert_ne!(agent.state().child("sampling"), before);
+}
+
+#[test]
+fn updates_stop_above_one_and_a_half_times_the_target_and_not_below() {
+    let learning_rate = Schedule::Constant(1e-2);
+    let config = PpoConfig { learning_rate, n_epochs: 2, ..config() };
+    let run = |target_kl| {
+        let mut agent = build(PpoConfig { target_kl, ..config.clone() });
+        let metrics = bandit(&mut *agent, |action| action as f64).unwrap();
+        let steps = agent.state().counter("learner.n_updates").unwrap();
+        (metric(&metrics, "train/approx_kl"), steps)
+    };
+    let (kl, steps) = run(None);
+    assert_eq!(steps, 2);
+    assert_eq!(run(Some(kl / 1.4)), (kl, 2), "1.4 times the target");
+    assert_eq!(run(Some(kl / 1.6)), (kl, 1), "1.6 times the target");
+}
+
+#[test]
+fn the_rollout_keeps_the_actions_that_were_drawn_and_not_the_clipped_ones() {
+    let spec = spec(Space::Box(BoxSpace::new([-0.1], [0.1])));
+    let mut agent = config().build(&context(&spec)).unwrap();
+    let seen = Observations { rows: &[0.1, 0.2], starts: &[false; 2], masks: &[] };
+    let mut actions = Actions::Discrete(Vec::new());
+    agent.act(&seen, &mut actions).unwrap();
+    let Actions::Continuous { values, .. } = &actions else { panic!("{actions:?}") };
+    assert!(values.iter().all(|value| value.abs() <= 0.1));
+    agent.observe(&Transition { seen, actions: &actions, step: &StepBatch::new(2, 1) }).unwrap();
+    let state = agent.state();
+    let (_, kept) = state.f32("collector.rollout.actions").unwrap();
+    assert!(kept.iter().any(|value| value.abs() > 0.1), "{kept:?}");
+}
+
+#[test]
+fn several_choices_and_flags_are_learnt() {
+    for space in [Space::MultiDiscrete(vec![2, 3]), Space::MultiBinary(2)] {
+        let spec = spec(space);
+        let learning_rate = Schedule::Constant(1e-2);
+        let config = PpoConfig { learning_rate, n_epochs: 10, ..config() };
+        let mut agent = config.build(&context(&spec)).unwrap();
+        let seen = Observations { rows: &[0.5, -0.5], starts: &[false; 2], masks: &[] };
+        let mut actions = Actions::Discrete(Vec::new());
+        for _ in 0..80 {
+            agent.act(&seen, &mut actions).unwrap();
+            let Actions::MultiDiscrete { values, dim: 2 } = &actions else { panic!("{actions:?}") };
+            let mut step = StepBatch::new(2, 1);
+            // The first should be 1, the second 0.
+            let reward = |row: &[usize]| row[0] as f64 - row[1] as f64;
+            step.rewards = values.chunks(2).map(reward).collect();
+            step.terminated = vec![true; 2];
+            agent.observe(&Transition { seen, actions: &actions, step: &step }).unwrap();
+            agent.update().unwrap();
+        }
+        agent.policy().act(&seen, &mut Memory::none(), None, &mut actions).unwrap();
+        assert_eq!(actions, Actions::MultiDiscrete { values: vec![1, 0, 1, 0], dim: 2 });
+    }
 }
 
 #[test]

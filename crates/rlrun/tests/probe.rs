@@ -33,6 +33,9 @@ enum Rung {
     /// observation 1, a step of reward 1 ends the episode. The value of 0 is γ, which needs the true
     /// successor and not the observation after the reset.
     LastObservation,
+    /// Two steps; in the second, action 0 is the only legal one and costs 1: the value of 0 is -γ,
+    /// whatever the network says of the action that is not legal.
+    Masked,
     /// Environment 0 takes two steps to a reward of 1, environment 1 three steps to a reward of -1:
     /// values ±γᵏ with k steps ahead, and no episode ends when the other's does.
     OutOfStep,
@@ -72,7 +75,7 @@ impl Probe {
         match self.rung {
             Rung::ConstantReward | Rung::RewardFromAction | Rung::TimeLimit => obs[0] = 0.0,
             Rung::RewardFromObservation | Rung::RewardFromBoth => obs[0] = self.sign(),
-            Rung::DiscountedTwoSteps | Rung::TrueEnd => obs[0] = time,
+            Rung::DiscountedTwoSteps | Rung::TrueEnd | Rung::Masked => obs[0] = time,
             Rung::LastObservation => obs[0] = if self.starts_late() { 1.0 } else { time },
             Rung::OutOfStep => obs.copy_from_slice(&[time, self.lane as f32]),
         }
@@ -110,6 +113,7 @@ impl Env for Probe {
             Rung::ConstantReward => (1.0, true),
             Rung::RewardFromObservation => (self.sign(), true),
             Rung::DiscountedTwoSteps => (if time == 2 { 1.0 } else { 0.0 }, time == 2),
+            Rung::Masked => (if time == 2 { -1.0 } else { 0.0 }, time == 2),
             Rung::RewardFromAction => (action, true),
             Rung::RewardFromBoth => (action * self.sign(), true),
             Rung::TimeLimit => (1.0, false),
@@ -121,6 +125,14 @@ impl Env for Probe {
         };
         self.observe(obs);
         Ok(Step::new(f64::from(reward), terminated))
+    }
+
+    fn action_mask(&self, mask: &mut [bool]) -> bool {
+        let masked = self.rung == Rung::Masked && !mask.is_empty();
+        if masked {
+            mask.copy_from_slice(&[true, self.time == 0]);
+        }
+        masked
     }
 
     fn state(&self) -> Result<State, EnvError> {
@@ -311,6 +323,11 @@ fn a_true_end_is_worth_nothing_more() {
 #[test]
 fn values_come_from_the_last_observation_and_not_from_the_reset() {
     assert_learns(Rung::LastObservation, 0.05, &[at(&[0.0], GAMMA), at(&[1.0], 1.0)]);
+}
+
+#[test]
+fn what_is_not_legal_is_worth_nothing() {
+    assert_learns(Rung::Masked, 0.05, &[at(&[0.0], -GAMMA)]);
 }
 
 #[test]

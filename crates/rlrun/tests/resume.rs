@@ -12,9 +12,14 @@ use small_runs::{TOTAL, assert_same_run, short_normalized_run, short_run};
 /// Trains in `dir` until `step`, then drops everything, as a kill would.
 fn train_until(run: Run, dir: &Path, step: u64) {
     let mut trainer = run.create(dir).unwrap();
+    let mut learnt = false;
     while trainer.timesteps() < step {
-        trainer.step().unwrap();
+        learnt |= trainer.step().unwrap().update.is_some();
     }
+    assert!(
+        learnt || step < 300,
+        "an interruption after {step} steps is in the middle of learning"
+    );
 }
 
 fn resume(dir: &Path) -> Trainer {

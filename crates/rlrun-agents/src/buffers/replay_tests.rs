@@ -23,7 +23,7 @@ fn push(buffer: &mut ReplayBuffer, t: usize, terminated: bool, truncated: bool) 
     step.rewards = vec![f64::from(zero), f64::from(one)];
     step.terminated[0] = terminated;
     step.truncated[0] = truncated;
-    step.next_masks = vec![t % 2 == 0, true, false, true];
+    step.next_masks = vec![t.is_multiple_of(2), true, false, true];
     let actions = Actions::Discrete(vec![t, t]);
     let seen = Observations { rows: &[zero, one], starts: &[false; 2], masks: &[] };
     buffer.push(&Transition { seen, actions: &actions, step: &step });
