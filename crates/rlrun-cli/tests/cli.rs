@@ -214,7 +214,9 @@ fn list_and_config_show_what_a_run_file_can_say() {
     let args = ["train", "run.toml", "--quiet", "--set", "train.total_timesteps=64"];
     let small = ["--set", "train.n_eval_episodes=0"];
     assert_eq!(place.call(&[&args[..], &small].concat()).code, 0);
-    place.call(&["config", "nothing"]).failed_with(2, &["nothing", "possible values: a2c, dqn, ppo"]);
+    place
+        .call(&["config", "nothing"])
+        .failed_with(2, &["nothing", "possible values: a2c, dqn, ppo"]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The walk back through the graph, the youngest node first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::backward::Backward;
 use super::node::{Edge, NodeRef};
@@ -34,10 +36,10 @@ pub(super) struct Targets {
     /// Whether gradients are handed out instead of accumulated.
     capture: bool,
     /// For each place, which of the asked gradients arrive there.
-    wanted: HashMap<Place, Vec<usize>>,
+    wanted: FxHashMap<Place, Vec<usize>>,
     asked: usize,
     /// Nodes that must run. A captured node itself need not.
-    leading: HashSet<u64>,
+    leading: FxHashSet<u64>,
 }
 
 impl Targets {
@@ -52,13 +54,14 @@ impl Targets {
     }
 
     fn new(start: &Edge, edges: &[Option<Edge>], capture: bool) -> Targets {
-        let mut wanted: HashMap<Place, Vec<usize>> = HashMap::new();
+        let mut wanted: FxHashMap<Place, Vec<usize>> = FxHashMap::default();
         for (at, edge) in edges.iter().enumerate() {
             if let Some(edge) = edge {
                 wanted.entry(Place::of(edge)).or_default().push(at);
             }
         }
-        let mut targets = Targets { capture, wanted, asked: edges.len(), leading: HashSet::new() };
+        let mut targets =
+            Targets { capture, wanted, asked: edges.len(), leading: FxHashSet::default() };
         for node in nodes_behind(std::slice::from_ref(start)) {
             let itself = !capture && targets.wanted.contains_key(&Place::Node(node.id));
             if itself || node.edges.iter().flatten().any(|edge| targets.want(edge)) {
@@ -78,7 +81,7 @@ impl Targets {
 
 /// Every node that can be reached, the oldest first.
 fn nodes_behind(edges: &[Edge]) -> Vec<NodeRef> {
-    let (mut nodes, mut seen) = (Vec::new(), HashSet::new());
+    let (mut nodes, mut seen) = (Vec::new(), FxHashSet::default());
     let mut stack = edges.to_vec();
     while let Some(edge) = stack.pop() {
         if let Edge::Node(node) = edge
@@ -102,7 +105,7 @@ pub(super) struct Walk {
     waiting: BTreeMap<u64, (NodeRef, Tensor)>,
     leaves: Vec<(Arc<Meta>, Tensor)>,
     /// Where a leaf is in `leaves`.
-    leaf_places: HashMap<*const Meta, usize>,
+    leaf_places: FxHashMap<*const Meta, usize>,
 }
 
 impl Walk {
@@ -115,7 +118,7 @@ impl Walk {
             targets,
             waiting: BTreeMap::new(),
             leaves: Vec::new(),
-            leaf_places: HashMap::new(),
+            leaf_places: FxHashMap::default(),
         }
     }
 
@@ -286,7 +289,7 @@ impl Walk {
         unfinished.extend(waiting.map(|(node, _)| Edge::Node(node)));
         let nodes = nodes_behind(&unfinished);
         let edges = nodes.iter().flat_map(|node| node.edges.iter().flatten());
-        let behind: HashSet<Place> = edges.map(Place::of).collect();
+        let behind: FxHashSet<Place> = edges.map(Place::of).collect();
         for (leaf, gradient) in std::mem::take(&mut self.leaves) {
             if !behind.contains(&Place::Leaf(Arc::as_ptr(&leaf))) {
                 self.finish_leaf(&leaf, gradient);
