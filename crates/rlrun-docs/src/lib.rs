@@ -24,3 +24,7 @@ struct Callbacks;
 #[doc = include_str!("../../../docs/guides/own-program.md")]
 #[cfg(doctest)]
 struct OwnProgram;
+
+#[doc = include_str!("../../../docs/guides/custom-network.md")]
+#[cfg(doctest)]
+struct CustomNetwork;
