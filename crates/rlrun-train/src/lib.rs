@@ -3,6 +3,7 @@
 //! This crate knows neither a concrete algorithm nor a concrete environment, and it is the only one
 //! that touches files.
 
+mod check_agent;
 mod checkpoint;
 mod config;
 mod episodes;
@@ -16,6 +17,7 @@ mod seeds;
 mod statistics;
 mod trainer;
 
+pub use check_agent::{AgentCheck, AgentReport, AgentViolation, check_agent};
 pub use checkpoint::Checkpoint;
 pub use config::TrainConfig;
 pub use error::{CheckpointError, TrainError};

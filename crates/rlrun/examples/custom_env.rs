@@ -51,9 +51,7 @@ agent = { n_steps = 64, ent_coef = 0.01 }\ntrain.total_timesteps = 20_480";
 
 fn main() -> Result<(), ConfigError> {
     println!("{}", check_env(Corridor::new));
-    let corridor = Environment::new("Corridor-v0", |n_envs, _args| {
-        Ok(Box::new(SyncVecEnv::new(vec![Corridor::new(); n_envs])?))
-    });
+    let corridor = Environment::single("Corridor-v0", |_args| Ok(Corridor::new()));
     let mut trainer = Run::load(RUN_FILE, ALGORITHMS, &[corridor])?.into_trainer()?;
     trainer.run()?;
     println!("mean return {:.2}", trainer.evaluate()?.mean_reward);

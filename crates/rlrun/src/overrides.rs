@@ -1,7 +1,7 @@
 //! Overrides such as `agent.gamma=0.98`: edits of a run file before it is read.
 
 #[cfg(feature = "toml_edit")]
-use toml_edit::{DocumentMut, Item, Table, Value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 use crate::run_file::{self, Parsed};
 use crate::{Algorithm, ConfigError};
@@ -67,7 +67,7 @@ fn apply(text: &str, overrides: &[&String]) -> Result<String, ConfigError> {
 }
 
 #[cfg(feature = "toml_edit")]
-fn set(root: &mut Table, assignment: &str) -> Result<(), &'static str> {
+fn set(root: &mut dyn TableLike, assignment: &str) -> Result<(), &'static str> {
     let (path, text) =
         assignment.split_once('=').ok_or("expected KEY=VALUE, such as `agent.gamma=0.98`")?;
     let mut keys: Vec<&str> = path.trim().split('.').collect();
@@ -78,9 +78,10 @@ fn set(root: &mut Table, assignment: &str) -> Result<(), &'static str> {
     let mut table = root;
     for key in keys {
         let item = table.entry(key).or_insert_with(|| Item::Table(Table::new()));
-        table = item.as_table_mut().ok_or("the key leads through something that is no table")?;
+        table =
+            item.as_table_like_mut().ok_or("the key leads through something that is no table")?;
     }
-    if table.get(last).is_some_and(Item::is_table) {
+    if table.get(last).is_some_and(Item::is_table_like) {
         return Err("the key names a table; name a key in it");
     }
     table.insert(last, Item::Value(value(text.trim())));
@@ -117,6 +118,13 @@ mod tests {
         );
         assert_eq!(applied("", "env.id=CartPole-v1"), "[env]\nid = \"CartPole-v1\"\n");
         assert_eq!(applied("", "agent.net_arch=[64, 64]"), "[agent]\nnet_arch = [64, 64]\n");
+    }
+
+    #[test]
+    fn a_key_of_a_table_that_is_written_inline_is_replaced() {
+        let text = "agent = { gamma = 0.99 }\n";
+        assert_eq!(applied(text, "agent.gamma=0.5"), "agent = { gamma = 0.5 }\n");
+        assert_eq!(applied(text, "agent.n=8"), "agent = { gamma = 0.99 , n = 8 }\n");
     }
 
     #[test]

@@ -4,13 +4,65 @@ use std::path::Path;
 
 use rlrun_agents::Agent;
 use rlrun_env::{EnvSpec, VecEnv};
-use rlrun_train::{RunDir, TrainConfig, Trainer};
+use rlrun_train::{AgentReport, RunDir, TrainConfig, TrainError, Trainer};
 
 use crate::run_file::{EnvConfig, Parsed};
 use crate::{Algorithm, ConfigError, Environment, overrides};
 
 /// Most environments that an evaluation steps together; more episodes are played one after another.
 const MAX_EVAL_ENVS: usize = 128;
+
+/// Vector steps that [`check_agent`] takes at most.
+const CHECK_STEPS: u64 = 4_000;
+
+/// Checks that the agent of a run file forgets nothing in its saved state: it is trained once
+/// straight and once saved and loaded into a new agent again and again, and both must do the same,
+/// bit for bit. A run file with small settings lets it learn within the budget, of which at most
+/// 4000 vector steps are taken.
+///
+/// ```
+/// use rlrun::prelude::*;
+///
+/// # fn main() -> Result<(), ConfigError> {
+/// let run_file = "algorithm = 'dqn'\nenv.id = 'CartPole-v1'\ntrain.total_timesteps = 300\n\
+///                 agent = { buffer_size = 200, learning_starts = 50, net_arch = [8] }";
+/// let report = check_agent(run_file, ALGORITHMS, &[])?;
+/// assert!(report.is_ok(), "{report}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ConfigError`] if the run file is not valid, or agent or environments fail.
+pub fn check_agent(
+    run_file: &str,
+    algorithms: &[Algorithm],
+    environments: &[Environment],
+) -> Result<AgentReport, ConfigError> {
+    let load = || Run::load(run_file, algorithms, environments);
+    let run = load()?;
+    let (n_envs, budget) = (run.env().n_envs, run.train().total_timesteps);
+    let steps = (budget / n_envs as u64).clamp(1, CHECK_STEPS) as usize;
+    // Once, so that what is wrong with the run file is an error of its own.
+    run.into_trainer()?;
+    let make = || {
+        let run = load().map_err(in_training)?;
+        let envs = run.make_envs(n_envs).map_err(in_training)?;
+        let agent = run.into_agent(envs.spec()).map_err(in_training)?;
+        Ok((agent, envs))
+    };
+    Ok(rlrun_train::check_agent(make, steps)?)
+}
+
+/// An error of what was made before without one.
+fn in_training(error: ConfigError) -> TrainError {
+    match error {
+        ConfigError::Agent(error) => TrainError::Agent(error),
+        ConfigError::Env(error) => TrainError::Env(error),
+        ConfigError::Train(error) => error,
+        other => unreachable!("the run file was valid before: {other}"),
+    }
+}
 
 /// What a run file describes.
 pub struct Run {

@@ -43,7 +43,6 @@ impl Parsed {
         saved: &SavedPolicy,
         folder: &Path,
     ) -> Result<Box<dyn Policy>, ConfigError> {
-        saved.check_env(&self.env.id, folder)?;
         let mut policy = self.into_agent(spec)?.into_policy();
         let path = folder.to_owned();
         let misfit = |source| CheckpointError::Misfit { path, source };

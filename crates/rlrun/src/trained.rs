@@ -73,8 +73,8 @@ impl Trained {
         let (run_dir, folder) = locate(path)?;
         let (saved, step) = SavedPolicy::load(&folder)?;
         let run = Run::load(&run_dir.run_toml()?, algorithms, environments)?;
-        saved.check_env(&run.env().id, &folder)?;
         let (envs, env, seed) = (run.make_eval_envs(episodes)?, run.env().clone(), run.seed());
+        saved.check_env(&envs.spec().id, &folder)?;
         let policy = run.parsed.into_policy(envs.spec(), &saved, &folder)?;
         Ok(Trained { policy, step, seed, env, envs, folder })
     }

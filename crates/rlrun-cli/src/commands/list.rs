@@ -40,7 +40,7 @@ fn table(own: &[Environment]) -> Result<String, ConfigError> {
     for environment in Environment::all(own) {
         let spec = spec(&environment)?;
         rows.push([
-            spec.id,
+            environment.id().to_owned(),
             spec.action_space.to_string(),
             spec.max_episode_steps.map_or("-".to_owned(), |steps| steps.to_string()),
             spec.reward_threshold.map_or("-".to_owned(), |threshold| threshold.to_string()),
