@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     let filters: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let digests = root.join("docs/results/digests.csv");
-    let is_wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(*f));
+    let is_wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| *f == name);
     let rows = train_all(&root, |name| is_wanted(name))?;
     if check {
         return compare(&rows, &fs::read_to_string(digests)?);
