@@ -53,7 +53,8 @@ impl Policy for Bias {
 
 impl Agent for Counting {
     fn act(&mut self, seen: &Observations<'_>, actions: &mut Actions) -> Result<(), AgentError> {
-        let choice = if self.rng.random_bool(0.2) { 1 } else { usize::from(self.count % 3 == 0) };
+        let choice =
+            if self.rng.random_bool(0.2) { 1 } else { usize::from(self.count.is_multiple_of(3)) };
         *actions = Actions::Discrete(vec![choice; seen.len()]);
         Ok(())
     }
@@ -65,7 +66,7 @@ impl Agent for Counting {
     fn update(&mut self) -> Result<Option<Metrics>, AgentError> {
         self.bias.0 = self.seen as f32;
         let metrics = Metrics::from([("train/seen", self.seen)]);
-        Ok((self.count % 5 == 0).then_some(metrics))
+        Ok(self.count.is_multiple_of(5).then_some(metrics))
     }
     fn policy(&self) -> &dyn Policy {
         &self.bias
