@@ -1,5 +1,5 @@
 //! The policies that networks compute. Tensors are made and inference mode is entered here, in
-//! [`infer`], and nowhere else: what acts, evaluates or serves a policy hands it plain numbers.
+//! `infer`, and nowhere else: what acts, evaluates or serves a policy hands it plain numbers.
 
 use rlrun_core::Rng;
 use rlrun_env::{Actions, BoxSpace, Observations, Space};

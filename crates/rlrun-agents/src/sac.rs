@@ -242,9 +242,9 @@ impl Agent for Sac {
     }
 
     saved! { Sac {
-        policy: policy; clock, critic, target, temperature, actor_learner, critic_learner, temperature_learner,
-        experience, exploration, noise;
+        policy: policy; clock, critic, target, temperature, actor_learner, critic_learner,
+        temperature_learner, experience, exploration, noise;
         counters: ;
-        not: config "from the run file", target_entropy "from the run file", drawn "written before it is read",
+        not: config "from the run file", target_entropy "from it", drawn "written before read",
     } }
 }
