@@ -30,6 +30,9 @@ fn train_args<'a>(config: &'a str, name: &'a str) -> Vec<&'a str> {
     args
 }
 
+/// How the longest wait grows from kill to kill.
+const WAIT: Duration = Duration::from_millis(20);
+
 /// Every file of the run's newest checkpoint, and the evaluations.
 fn result(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let names = ["policy", "agent", "envs", "trainer"]
@@ -52,9 +55,10 @@ fn a_run_that_is_killed_again_and_again_equals_an_uninterrupted_one() {
         let run = dir.path().join("killed");
         let mut command = rlrun(&train_args(config, "killed"), dir.path());
         let mut kills = 0;
+        // Other programs may have slowed the whole run: the waits grow until it is done.
         for k in waits {
             let mut child = command.spawn().unwrap();
-            sleep(whole * (1 + k * 7 % 5) / 10);
+            sleep(whole.min(WAIT * (1 + k)) * (1 + k * 7 % 5) / 10);
             if child.try_wait().unwrap().is_some_and(|status| status.success()) {
                 break;
             }
