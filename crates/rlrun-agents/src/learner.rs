@@ -5,7 +5,7 @@ use rlrun_nn::optim::{Norm, Optimizer, clip_grad_norm};
 use rlrun_tensor::{Backward, Parameter, Tensor};
 
 use crate::AgentError;
-use crate::rehearsal::{self, Event};
+use crate::rehearsal::{self, Event, trace_numbers};
 use crate::saved::saved;
 
 /// The parameters of a network and the optimizer that trains them.
@@ -54,6 +54,7 @@ impl Learner {
         let max_norm = self.max_grad_norm.map_or(f32::INFINITY, |norm| norm as f32);
         let norm = clip_grad_norm(&self.parameters, max_norm, Norm::L2);
         self.check_finite(loss.item(), norm)?;
+        trace_numbers("norm", "total_norm", || vec![norm]);
         self.trace("step");
         self.optimizer.set_learning_rate(learning_rate);
         self.optimizer.step();

@@ -13,9 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AgentContext, AgentError};
 
-/// Added to variances under a root.
-const EPSILON: f64 = 1e-8;
-
 /// Weight of the first guess, mean 0 and variance 1, in observations.
 const INITIAL_COUNT: f64 = 1e-4;
 
@@ -33,6 +30,8 @@ pub struct NormalizeConfig {
     pub clip_obs: f64,
     /// Largest size of a normalised reward.
     pub clip_reward: f64,
+    /// Added to variances under the root.
+    pub epsilon: f64,
 }
 
 impl Default for NormalizeConfig {
@@ -43,6 +42,7 @@ impl Default for NormalizeConfig {
             gamma: 0.99,
             clip_obs: 10.0,
             clip_reward: 10.0,
+            epsilon: 1e-8,
         }
     }
 }
@@ -64,7 +64,9 @@ impl NormalizeConfig {
         let share = (0.0..=1.0).contains(&self.gamma);
         require(share, "gamma", self.gamma, "must be between 0 and 1")?;
         require(self.clip_obs > 0.0, "clip_obs", self.clip_obs, "must be above 0")?;
-        require(self.clip_reward > 0.0, "clip_reward", self.clip_reward, "must be above 0")
+        require(self.clip_reward > 0.0, "clip_reward", self.clip_reward, "must be above 0")?;
+        let epsilon = self.epsilon > 0.0 && self.epsilon.is_finite();
+        require(epsilon, "epsilon", self.epsilon, "must be above 0 and finite")
     }
 }
 
@@ -109,7 +111,8 @@ impl Normalizer {
         let Some(stats) = &self.obs else { return };
         for row in rows.chunks_exact_mut(stats.mean.len()) {
             for (k, value) in row.iter_mut().enumerate() {
-                let normal = (f64::from(*value) - stats.mean[k]) / stats.std(k);
+                let normal =
+                    (f64::from(*value) - stats.mean[k]) / stats.std(k, self.config.epsilon);
                 *value = normal.clamp(-self.config.clip_obs, self.config.clip_obs) as f32;
             }
         }
@@ -118,12 +121,13 @@ impl Normalizer {
     /// A reward over the standard deviation of the return, within ±`clip_reward`.
     pub fn normalized_reward(&self, reward: f64) -> f64 {
         let Some(stats) = &self.returns else { return reward };
-        (reward / stats.std(0)).clamp(-self.config.clip_reward, self.config.clip_reward)
+        (reward / stats.std(0, self.config.epsilon))
+            .clamp(-self.config.clip_reward, self.config.clip_reward)
     }
 
     /// What normalised rewards are multiplied by to give the environment's own, but for the clip.
     pub fn reward_scale(&self) -> f64 {
-        self.returns.as_ref().map_or(1.0, |stats| stats.std(0))
+        self.returns.as_ref().map_or(1.0, |stats| stats.std(0, self.config.epsilon))
     }
 
     /// The statistics.
@@ -224,8 +228,8 @@ impl RunningMeanVar {
         self.count = total;
     }
 
-    fn std(&self, k: usize) -> f64 {
-        (self.var[k] + EPSILON).sqrt()
+    fn std(&self, k: usize, epsilon: f64) -> f64 {
+        (self.var[k] + epsilon).sqrt()
     }
 
     fn state(&self) -> State {

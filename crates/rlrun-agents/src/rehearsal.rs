@@ -84,10 +84,10 @@ pub(crate) fn permutation(rows: usize, rng: &mut Rng, order: &mut Vec<usize>) {
     }
 }
 
-/// Draws `count` of `stored` rows, with replacement, into `rows`.
+/// Draws `count` of `stored` rows, with replacement, into `rows`; rehearsed, as many as are given.
 pub(crate) fn rows(count: usize, stored: usize, rng: &mut Rng, rows: &mut Vec<usize>) {
     rows.clear();
-    match next("rows", |draw| matches!(draw, Draw::Rows(rows) if rows.len() == count)) {
+    match next("rows", |draw| matches!(draw, Draw::Rows(_))) {
         Some(Draw::Rows(recorded)) => rows.extend(recorded),
         _ => rows.extend((0..count).map(|_| rng.random_range(0..stored as u64) as usize)),
     }
@@ -116,6 +116,13 @@ pub(crate) fn hand_out(name: &'static str, values: &[(&str, &Tensor)]) {
         let numbers = |(name, tensor): &(&str, &Tensor)| ((*name).to_owned(), tensor.to_vec());
         let values = values.iter().map(numbers).collect();
         record(Event { name, values });
+    }
+}
+
+/// Hands out numbers under one name.
+pub(crate) fn trace_numbers(event: &'static str, name: &str, numbers: impl FnOnce() -> Vec<f32>) {
+    if ON.get() {
+        record(Event { name: event, values: vec![(name.to_owned(), numbers())] });
     }
 }
 

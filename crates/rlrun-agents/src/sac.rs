@@ -14,7 +14,6 @@ use crate::exploration::uniform;
 use crate::networks::{Critics, GaussianHead, NetArch, Temperature, mlp};
 use crate::off_policy::Experience;
 use crate::policies::SquashedPolicy;
-use crate::rehearsal::trace_each;
 use crate::targets::{polyak_update, td_target};
 
 config! {
@@ -160,11 +159,11 @@ impl Sac {
     }
 
     /// J_π = E[α log π(a | s) - min_i Q_i(s, a)], eq. 7.
-    fn actor_loss(&self, obs: &Tensor, drawn: &(Tensor, Tensor), ent_coef: f32) -> Tensor {
+    fn actor_loss(&self, obs: &Tensor, drawn: (&Tensor, &Tensor), ent_coef: f32) -> Tensor {
         let (actions_pi, log_prob) = drawn;
         let min_qf_pi = self.critic.min(obs, actions_pi);
         let actor_loss = (log_prob * ent_coef - &min_qf_pi).mean();
-        trace!("actor_loss": actions_pi, log_prob, min_qf_pi, actor_loss);
+        trace!("actor_loss": min_qf_pi, actor_loss);
         actor_loss
     }
 
@@ -172,7 +171,7 @@ impl Sac {
     fn ent_coef_loss(&self, log_alpha: &Tensor, log_prob: &Tensor) -> Tensor {
         let excess = (log_prob.detach() + self.target_entropy as f32).mean();
         let ent_coef_loss = -(log_alpha * excess).sum();
-        trace!("ent_coef_loss": log_prob, ent_coef_loss);
+        trace!("ent_coef_loss": ent_coef_loss);
         ent_coef_loss
     }
 
@@ -186,19 +185,20 @@ impl Sac {
         for minibatch in 0..minibatches {
             self.experience.sample(&self.policy.normalizer);
             let obs = self.policy.encoder.tensor(&self.experience.batch.obs);
-            let drawn = phase("loss", || self.sample(&obs));
+            let (actions_pi, log_prob) = phase("loss", || self.sample(&obs));
+            trace!("sample": actions_pi, log_prob);
             // As SB3 has it, α of before its own step counts for the rest.
             let ent_coef = self.temperature.alpha();
             means.add(&[("train/ent_coef", ent_coef.into())]);
             if let Some(log_alpha) = self.temperature.log_alpha() {
-                let loss = phase("loss", || self.ent_coef_loss(log_alpha, &drawn.1));
+                let loss = phase("loss", || self.ent_coef_loss(log_alpha, &log_prob));
                 let loss = self.temperature_learner.minimize(&loss, learning_rate)?;
                 means.add(&[("train/ent_coef_loss", loss)]);
             }
             let targets = phase("target", || self.targets(ent_coef));
             let loss = phase("loss", || self.critic_loss(&obs, &targets));
             let critic_loss = self.critic_learner.minimize(&loss, learning_rate)?;
-            let loss = phase("loss", || self.actor_loss(&obs, &drawn, ent_coef));
+            let loss = phase("loss", || self.actor_loss(&obs, (&actions_pi, &log_prob), ent_coef));
             let actor_loss = self.actor_learner.minimize(&loss, learning_rate)?;
             means.add(&[("train/critic_loss", critic_loss), ("train/actor_loss", actor_loss)]);
             if minibatch % self.config.target_update_interval == 0 {

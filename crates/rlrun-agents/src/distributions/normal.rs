@@ -76,8 +76,8 @@ impl TanhNormal {
     /// An action a = tanh(u), u = μ + σ ε, `[B, dim]`, through which gradients reach μ and σ, and its
     /// log π(a), `[B]`.
     ///
-    /// log π(a) = log N(u) - Σ log(1 - a²), exactly; with `epsilon` above 0, - Σ log(1 - a² + ε),
-    /// which loses its digits once |u| > 5.
+    /// log π(a) = log N(u) - Σ log(1 - a²), exactly; with `epsilon` above 0, log N(u) - Σ log(1 - a² +
+    /// ε), which is off where 1 - a² is as small as ε.
     pub fn rsample(&self, rng: &mut Rng, epsilon: f64) -> (Tensor, Tensor) {
         let mut noise = vec![0.0; self.mean.numel()];
         rehearsal::normals(&mut noise, rng);
@@ -85,11 +85,10 @@ impl TanhNormal {
         let u = &self.mean + self.log_std.exp() * &noise;
         let actions = u.tanh();
         let log_normal = noise.square() * -0.5 - &self.log_std - 0.5 * (2.0 * PI).ln();
-        let log_slope = if epsilon > 0.0 {
-            ((1.0 - actions.square()) + epsilon as f32).log()
-        } else {
-            log_slope(&u)
-        };
+        let mut log_slope = log_slope(&u);
+        if epsilon > 0.0 {
+            log_slope = (log_slope.exp() + epsilon as f32).log();
+        }
         (actions, (log_normal - log_slope).sum_dim(-1, false))
     }
 

@@ -95,8 +95,8 @@ impl AdamConfig {
         for (i, (theta, grad)) in theta.iter_mut().zip(grad).enumerate() {
             let (m, v) = (&mut m[i], &mut v[i]);
             let grad = sign * grad + step.weight_decay * *theta;
-            *m += (1.0 - step.beta1) * (grad - *m);
-            *v = step.beta2 * *v + (1.0 - step.beta2) * grad * grad;
+            *m += step.gain1 * (grad - *m);
+            *v = step.beta2 * *v + step.gain2 * grad * grad;
             let mut second = *v;
             if let Some(largest) = &mut largest {
                 largest[i] = largest[i].max(second);

@@ -9,10 +9,13 @@ use std::ops::Range;
 /// What one Adam step needs besides the slices (Kingma & Ba 2015; PyTorch's form).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
-    /// Decay of the first moment, β₁.
-    pub beta1: f32,
+    /// Share of the new gradient in the first moment, 1 − β₁.
+    pub gain1: f32,
     /// Decay of the second moment, β₂.
     pub beta2: f32,
+    /// Share of the new square in the second moment, 1 − β₂: rounded from f64, since 1 − (β₂ as f32)
+    /// is 1.3e-5 off at 0.999.
+    pub gain2: f32,
     /// Added to the denominator.
     pub eps: f32,
     /// learning rate / (1 − β₁ᵗ).
@@ -30,8 +33,9 @@ impl AdamStep {
     pub fn new(learning_rate: f64, betas: (f64, f64), eps: f64, t: u64) -> Self {
         let correction = |beta: f64| 1.0 - beta.powf(t as f64);
         AdamStep {
-            beta1: betas.0 as f32,
+            gain1: (1.0 - betas.0) as f32,
             beta2: betas.1 as f32,
+            gain2: (1.0 - betas.1) as f32,
             eps: eps as f32,
             step_size: (learning_rate / correction(betas.0)) as f32,
             inv_sqrt_bias_correction2: correction(betas.1).sqrt().recip() as f32,
@@ -168,8 +172,8 @@ impl Rule<3, 1> for AdamStep {
     #[inline(always)]
     fn apply<S: Simd>(&self, s: S, [p, m, v]: [S::F; 3], [g]: [S::F; 1]) -> [S::F; 3] {
         let g = s.fma(s.splat(self.weight_decay), p, g);
-        let m = flush(s, s.fma(s.splat(1.0 - self.beta1), s.sub(g, m), m));
-        let gain = s.mul(s.splat(1.0 - self.beta2), g);
+        let m = flush(s, s.fma(s.splat(self.gain1), s.sub(g, m), m));
+        let gain = s.mul(s.splat(self.gain2), g);
         let v = flush(s, s.fma(gain, g, s.mul(s.splat(self.beta2), v)));
         let root_scale = s.splat(self.inv_sqrt_bias_correction2);
         let denominator = s.fma(s.sqrt(v), root_scale, s.splat(self.eps));
