@@ -95,8 +95,16 @@ fn guides_readme_and_examples_compile_outside_the_workspace() {
     fs::create_dir_all(&dir).unwrap();
     let count = write_crate(&dir);
     assert!(count >= 8, "only {count} programs were found");
-    let mut check = Command::new(cargo);
-    check.args(["check", "--offline", "--bins", "--target-dir"]).arg(dir.join("target"));
-    let output = check.current_dir(&dir).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let target = dir.join("target");
+    let check = |folder: &Path| {
+        let mut check = Command::new(&cargo);
+        check.args(["check", "--offline", "--all-targets", "--target-dir"]).arg(&target);
+        let output = check.current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    check(&dir);
+    // The crate of an environment; its own tests train on it.
+    let gridworld = root().join("envs/outside/gridworld");
+    fs::copy(root().join("Cargo.lock"), gridworld.join("Cargo.lock")).unwrap();
+    check(&gridworld);
 }

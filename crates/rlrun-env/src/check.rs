@@ -1,10 +1,14 @@
 //! `check_env`: does an environment keep the promises of [`Env`], and if not, which one is broken?
 
-use std::fmt;
+mod play;
+mod report;
 
 use rlrun_core::NumpyRng;
 
-use crate::{Action, Actions, Env, EnvError, Space, SyncVecEnv, VecEnv};
+use crate::{Action, Actions, Env, EnvError, EnvSpec, Space, SyncVecEnv, VecEnv};
+
+use play::{Play, Shown, bits};
+pub use report::{Check, CheckReport, Violation};
 
 /// How many steps are taken, over as many episodes as they make.
 const STEPS: u32 = 1000;
@@ -12,155 +16,76 @@ const STEPS: u32 = 1000;
 /// Seed of the run; lane `i` of a vector gets `SEED + i`.
 const SEED: u64 = 123;
 
-/// A promise of [`Env`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Check {
-    /// The spaces are not empty and their bounds are in order.
-    Spaces,
-    /// `reset` begins an episode.
-    Reset,
-    /// `reset` with a seed gives the same observation every time.
-    ResetDeterminism,
-    /// The same seed and actions give the same observations, rewards and ends.
-    StepDeterminism,
-    /// Observations fill their row and are in the observation space.
-    Observation,
-    /// Rewards are finite numbers.
-    Reward,
-    /// Episodes end by themselves or have a limit.
-    EndOfEpisode,
-    /// A state saved mid-episode continues identically in another copy.
-    StateRoundTrip,
-    /// A lane of a vector environment is the single environment of its seed.
-    SingleEqualsVector,
-    /// A step before the first reset is an error.
-    StepBeforeReset,
-    /// An action that is not in the action space is an error.
-    InvalidAction,
-    /// An action that is in the action space is not an error.
-    ValidAction,
-}
-
-/// A broken promise.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Violation {
-    /// Which promise.
-    pub check: Check,
-    /// Steps taken before it was seen, if it depends on them.
-    pub step: Option<u32>,
-    /// What should have been.
-    pub expected: String,
-    /// What was.
-    pub found: String,
-}
-
-/// What `check_env` found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CheckReport {
-    /// Environment.
-    pub id: String,
-    /// Steps taken.
-    pub steps: u32,
-    /// Broken promises, at most one of each kind; empty if all is well.
-    pub violations: Vec<Violation>,
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Check::Spaces => "spaces",
-            Check::Reset => "reset",
-            Check::ResetDeterminism => "reset determinism",
-            Check::StepDeterminism => "step determinism",
-            Check::Observation => "observation",
-            Check::Reward => "reward",
-            Check::EndOfEpisode => "end of episode",
-            Check::StateRoundTrip => "state round trip",
-            Check::SingleEqualsVector => "single equals vector",
-            Check::StepBeforeReset => "step before reset",
-            Check::InvalidAction => "invalid action",
-            Check::ValidAction => "valid action",
-        })
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.check)?;
-        if let Some(step) = self.step {
-            write!(f, " (step {step})")?;
-        }
-        write!(f, ": expected {}, found {}", self.expected, self.found)
-    }
-}
-
-impl CheckReport {
-    /// Whether every promise is kept.
-    pub fn is_ok(&self) -> bool {
-        self.violations.is_empty()
-    }
-
-    fn add(&mut self, check: Check, step: Option<u32>, expected: String, found: String) {
-        if self.violations.iter().all(|violation| violation.check != check) {
-            self.violations.push(Violation { check, step, expected, found });
-        }
-    }
-}
-
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_ok() {
-            return write!(f, "`{}` keeps every promise ({} steps)", self.id, self.steps);
-        }
-        write!(f, "`{}` breaks {} promises", self.id, self.violations.len())?;
-        self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
-    }
-}
-
-/// What a step shows: observation, reward, whether it terminated.
-type Shown = (Vec<f32>, f64, bool);
-
 /// Checks the environment that `make` makes; every call must make an equal one.
 pub fn check_env<E: Env>(mut make: impl FnMut() -> E) -> CheckReport {
     let spec = make().spec().clone();
     let mut report = CheckReport { id: spec.id.clone(), steps: STEPS, violations: Vec::new() };
     if let Err(error) = spec.check() {
         let expected = "spaces with elements and a limit above 0".to_owned();
-        report.add(Check::Spaces, None, expected, format!("\"{error}\""));
+        report.add(Check::Spaces, None, expected, error_text(&error));
         return report;
     }
-    if let Err(error) = make().reset(Some(SEED), &mut vec![0.0; spec.observation_space.dim()]) {
-        let (expected, found) =
-            ("a first observation".to_owned(), format!("the error \"{error}\""));
-        report.add(Check::Reset, None, expected, found);
-        return report;
+    if let Err((check, step, error)) = check_all(&mut make, &spec, &mut report) {
+        let expected = match check {
+            Check::Reset => "the first observation of an episode",
+            Check::ValidAction => "a step with every legal action",
+            _ => "no error",
+        };
+        report.add(check, step, expected.to_owned(), error_text(&error));
     }
-    let mut rng = NumpyRng::new(SEED);
-    let actions = spec.action_space.sample(STEPS as usize, &mut rng);
-    check_refusals(&mut make, &mut report);
-    check_reset(&mut make, &mut report);
-    let Some(shown) = check_steps(&mut make(), &actions, &mut report) else {
-        return report;
-    };
-    check_repetition(&mut make(), &actions, &shown, &mut report);
-    check_round_trip(&mut make, &actions, &mut report);
-    check_vector(&mut make, &actions, &mut report);
     report
 }
 
+/// An error that ends the check: at which promise, after how many steps.
+type Stopped = (Check, Option<u32>, EnvError);
+
+fn check_all<E: Env>(
+    make: &mut impl FnMut() -> E,
+    spec: &EnvSpec,
+    report: &mut CheckReport,
+) -> Result<(), Stopped> {
+    check_refusals(make, report)?;
+    check_reset(make, report)?;
+    let (actions, shown) = check_steps(&mut Play::new(make()), &spec.observation_space, report)?;
+    if spec.max_episode_steps.is_none() && shown.iter().all(|shown| shown.next_start.is_none()) {
+        let expected = format!("an end within {STEPS} steps, or `max_episode_steps`");
+        report.add(Check::EndOfEpisode, None, expected, "an episode without end".to_owned());
+    }
+    check_repetition(&mut Play::new(make()), &actions, &shown, report)?;
+    check_round_trip(&mut Play::new(make()), &mut Play::new(make()), report)?;
+    check_vector(make, report)
+}
+
+fn error_text(error: &EnvError) -> String {
+    format!("the error \"{error}\"")
+}
+
+fn outcome<T>(answer: &Result<T, EnvError>) -> String {
+    answer.as_ref().map_or_else(error_text, |_| "a step".to_owned())
+}
+
+fn reset<E: Env>(play: &mut Play<E>, seed: Option<u64>) -> Result<Vec<f32>, Stopped> {
+    play.reset(seed).map_err(|error| (Check::Reset, None, error))
+}
+
+fn step<E: Env>(play: &mut Play<E>, action: Action<'_>, t: u32) -> Result<Shown, Stopped> {
+    play.step(action).map_err(|error| (Check::ValidAction, Some(t), error))
+}
+
 /// Steps that must fail: before the first reset, and with actions outside the space.
-fn check_refusals<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport) {
-    let mut env = make();
-    let space = env.spec().action_space.clone();
-    let mut obs = vec![0.0; env.spec().observation_space.dim()];
+fn check_refusals<E: Env>(
+    make: &mut impl FnMut() -> E,
+    report: &mut CheckReport,
+) -> Result<(), Stopped> {
+    let mut play = Play::new(make());
+    let space = play.env.spec().action_space.clone();
     let valid = space.sample(1, &mut NumpyRng::new(SEED));
-    let answer = env.step(valid.row(0), &mut obs);
+    let answer = play.step(valid.row(0));
     if !matches!(answer, Err(EnvError::StepBeforeReset { .. })) {
         let expected = "the error `StepBeforeReset`".to_owned();
         report.add(Check::StepBeforeReset, None, expected, outcome(&answer));
     }
-    reset(&mut env, Some(SEED), &mut obs, report);
+    reset(&mut play, Some(SEED))?;
     let nan = vec![f32::NAN; space.dim()];
     let beyond = vec![usize::MAX; space.dim()];
     let invalid = match space {
@@ -169,220 +94,210 @@ fn check_refusals<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport
         _ => vec![Action::MultiDiscrete(&beyond), Action::Discrete(0)],
     };
     for action in invalid {
-        let answer = env.step(action, &mut obs);
+        let answer = play.step(action);
         if !matches!(answer, Err(EnvError::Action { .. })) {
             let expected = format!("the error `Action` for `{action}`, not in `{space}`");
             report.add(Check::InvalidAction, None, expected, outcome(&answer));
         }
     }
+    Ok(())
 }
 
-/// Begins an episode; an error is a broken promise.
-fn reset<E: Env>(env: &mut E, seed: Option<u64>, row: &mut [f32], report: &mut CheckReport) {
-    if let Err(error) = env.reset(seed, row) {
-        let expected = format!("an episode after `reset({seed:?})`");
-        report.add(Check::Reset, None, expected, format!("the error \"{error}\""));
-    }
-}
-
-fn outcome<T>(answer: &Result<T, EnvError>) -> String {
-    match answer {
-        Ok(_) => "a step".to_owned(),
-        Err(error) => format!("the error \"{error}\""),
-    }
-}
-
-/// Two copies, and one copy twice, reset with one seed; then without one.
-fn check_reset<E: Env>(make: &mut impl FnMut() -> E, report: &mut CheckReport) {
-    let (mut first, mut second) = (make(), make());
-    let dim = first.spec().observation_space.dim();
-    let (mut a, mut b) = (vec![f32::NAN; dim], vec![f32::NAN; dim]);
-    for seed in [Some(SEED), Some(SEED), None] {
-        reset(&mut first, seed, &mut a, report);
-        reset(&mut second, seed, &mut b, report);
-        if !same_bits(&a, &b) {
+/// Two copies reset with one seed, again with it, without one, and again with it.
+fn check_reset<E: Env>(
+    make: &mut impl FnMut() -> E,
+    report: &mut CheckReport,
+) -> Result<(), Stopped> {
+    let (mut first, mut second) = (Play::new(make()), Play::new(make()));
+    let mut start = Vec::new();
+    for (round, seed) in [Some(SEED), Some(SEED), None, Some(SEED)].into_iter().enumerate() {
+        let (a, b) = (reset(&mut first, seed)?, reset(&mut second, seed)?);
+        if bits(&a) != bits(&b) {
             let expected = format!("{a:?} from every copy after `reset({seed:?})`");
             report.add(Check::ResetDeterminism, None, expected, format!("{b:?}"));
         }
+        if round == 0 {
+            start = a;
+        } else if seed.is_some() && bits(&a) != bits(&start) {
+            let expected = format!("{start:?} after every `reset({seed:?})`");
+            report.add(Check::ResetDeterminism, None, expected, format!("{a:?}"));
+        }
     }
-    let before = a.clone();
-    reset(&mut first, Some(SEED), &mut a, report);
-    reset(&mut second, Some(SEED), &mut b, report);
-    reset(&mut first, Some(SEED), &mut a, report);
-    if !same_bits(&a, &b) {
-        let expected = format!("{b:?} again after `reset(Some({SEED}))`");
-        report.add(
-            Check::ResetDeterminism,
-            None,
-            expected,
-            format!("{a:?}, before that {before:?}"),
-        );
-    }
+    Ok(())
 }
 
-fn same_bits(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
-}
-
-/// A row that `write` must fill: what it leaves alone stays a NaN.
-fn filled(dim: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut row = vec![f32::NAN; dim];
-    write(&mut row);
-    row
-}
-
-/// Takes all steps, looking at each; `None` if a valid action is refused.
+/// Takes all steps, looking at each; returns them and what they showed.
 fn check_steps<E: Env>(
-    env: &mut E,
-    actions: &Actions,
+    play: &mut Play<E>,
+    space: &Space,
     report: &mut CheckReport,
-) -> Option<Vec<Shown>> {
-    let (space, limit) = (env.spec().observation_space.clone(), env.spec().max_episode_steps);
-    let obs = filled(space.dim(), |row| reset(env, Some(SEED), row, report));
-    check_observation(&space, &obs, None, report);
-    let (mut shown, mut length, mut ended) = (Vec::new(), 0, false);
+) -> Result<(Vec<Actions>, Vec<Shown>), Stopped> {
+    let mut rng = NumpyRng::new(SEED);
+    check_observation(space, &reset(play, Some(SEED))?, None, report);
+    let masks = play.mask().is_some();
+    check_mask(&play.env.spec().action_space, play.mask(), masks, None, report);
+    let (mut actions, mut all) = (Vec::new(), Vec::new());
     for t in 0..STEPS {
-        let mut row = vec![f32::NAN; space.dim()];
-        let answer = env.step(actions.row(t as usize), &mut row);
-        let Ok(step) = answer else {
-            let expected = format!("a step with `{}`", actions.row(t as usize));
-            report.add(Check::ValidAction, Some(t), expected, outcome(&answer));
-            return None;
-        };
-        check_observation(&space, &row, Some(t), report);
-        if !step.reward.is_finite() {
-            let (expected, found) = ("a finite number".to_owned(), step.reward.to_string());
-            report.add(Check::Reward, Some(t), expected, found);
+        let action = play.draw(&mut rng);
+        let shown = step(play, action.row(0), t)?;
+        check_observation(space, &shown.obs, Some(t), report);
+        let reward = shown.step.reward;
+        if !(reward as f32).is_finite() {
+            let expected = "a number that is finite, as `f32` too".to_owned();
+            report.add(Check::Reward, Some(t), expected, reward.to_string());
         }
-        shown.push((row, step.reward, step.terminated));
-        length += 1;
-        if step.terminated || limit.is_some_and(|limit| length >= limit) {
-            let obs = filled(space.dim(), |row| reset(env, None, row, report));
-            check_observation(&space, &obs, Some(t), report);
-            (length, ended) = (0, true);
+        if let Some(start) = &shown.next_start {
+            check_observation(space, start, Some(t), report);
         }
+        check_mask(&play.env.spec().action_space, play.mask(), masks, Some(t), report);
+        actions.push(action);
+        all.push(shown);
     }
-    if !ended && limit.is_none() {
-        let expected = format!("an end within {STEPS} steps, or `max_episode_steps`");
-        report.add(Check::EndOfEpisode, None, expected, "an episode without end".to_owned());
-    }
-    Some(shown)
+    Ok((actions, all))
 }
 
 fn check_observation(space: &Space, row: &[f32], step: Option<u32>, report: &mut CheckReport) {
-    if !space.contains_row(row) {
-        let expected = format!("an element of `{space}` in every component");
-        report.add(Check::Observation, step, expected, format!("{row:?}"));
+    if let Some((expected, found)) = space.misfit(row) {
+        report.add(Check::Observation, step, expected, format!("{found} in {row:?}"));
+    }
+}
+
+/// The mask that is acted under next: given as always, with a legal choice in each component.
+fn check_mask(
+    space: &Space,
+    mask: Option<Vec<bool>>,
+    masks: bool,
+    step: Option<u32>,
+    report: &mut CheckReport,
+) {
+    if mask.is_some() != masks {
+        let (expected, found) = if masks { ("a mask", "none") } else { ("no mask", "one") };
+        let expected = format!("{expected}, as after the first reset");
+        report.add(Check::ActionMask, step, expected, found.to_owned());
+    }
+    let Some(mask) = mask else { return };
+    let mut rest = mask.as_slice();
+    for (component, n) in space.choices().enumerate() {
+        let (choices, others) = rest.split_at(n);
+        rest = others;
+        if !choices.contains(&true) {
+            let expected = format!("a legal choice of component {component}");
+            report.add(Check::ActionMask, step, expected, format!("the mask {choices:?}"));
+        }
     }
 }
 
 /// Takes the same steps in another copy.
 fn check_repetition<E: Env>(
-    env: &mut E,
-    actions: &Actions,
+    play: &mut Play<E>,
+    actions: &[Actions],
     shown: &[Shown],
     report: &mut CheckReport,
-) {
-    let (dim, limit) = (env.spec().observation_space.dim(), env.spec().max_episode_steps);
-    let mut row = vec![f32::NAN; dim];
-    reset(env, Some(SEED), &mut row, report);
-    let mut length = 0;
-    for (t, (obs, reward, terminated)) in (0..).zip(shown) {
-        let Ok(step) = env.step(actions.row(t as usize), &mut row) else { return };
-        let same = same_bits(&row, obs) && step.reward.to_bits() == reward.to_bits();
-        if !same || step.terminated != *terminated {
-            let expected = format!("{obs:?}, {reward}, {terminated} as in the first copy");
-            let found = format!("{row:?}, {}, {}", step.reward, step.terminated);
-            return report.add(Check::StepDeterminism, Some(t), expected, found);
-        }
-        length += 1;
-        if step.terminated || limit.is_some_and(|limit| length >= limit) {
-            reset(env, None, &mut row, report);
-            length = 0;
+) -> Result<(), Stopped> {
+    reset(play, Some(SEED))?;
+    for (t, (action, expected)) in (0..).zip(actions.iter().zip(shown)) {
+        let found = step(play, action.row(0), t)?;
+        if !expected.equals(&found) {
+            let expected = format!("{expected} as in the first copy");
+            report.add(Check::StepDeterminism, Some(t), expected, found.to_string());
+            break;
         }
     }
+    Ok(())
 }
 
-/// Saves after some steps and continues both the original and a copy, over a reset.
+/// How long the original and its copy are compared after each time that the copy has taken over.
+const COMPARED: [u32; 9] = [3, 5, 8, 13, 21, 34, 55, 89, 144];
+
+/// Saves again and again and continues both the original and the copy, over resets. In between the
+/// copy takes a few steps and a reset of its own, another number each time, so that whatever is
+/// counted but not saved differs when it takes over, whatever its period.
 fn check_round_trip<E: Env>(
-    make: &mut impl FnMut() -> E,
-    actions: &Actions,
+    original: &mut Play<E>,
+    copy: &mut Play<E>,
     report: &mut CheckReport,
-) {
-    const SAVED_AT: u32 = 7;
-    let (mut original, mut copy) = (make(), make());
-    let dim = original.spec().observation_space.dim();
-    let (mut a, mut b) = (vec![0.0; dim], vec![0.0; dim]);
-    reset(&mut original, Some(SEED), &mut a, report);
-    reset(&mut copy, Some(SEED + 1), &mut b, report);
-    for t in 0..SAVED_AT as usize {
-        if original.step(actions.row(t), &mut a).is_ok_and(|step| step.terminated) {
-            reset(&mut original, None, &mut a, report);
+) -> Result<(), Stopped> {
+    let mut rng = NumpyRng::new(SEED);
+    reset(original, Some(SEED))?;
+    reset(copy, Some(SEED + 1))?;
+    let action = original.draw(&mut rng);
+    step(original, action.row(0), 0)?;
+    let mut t = 1;
+    for (round, compared) in (0..).zip(COMPARED) {
+        let state =
+            original.env.state().map_err(|error| (Check::StateRoundTrip, Some(t), error))?;
+        if let Err(error) = copy.take_over(original, &state) {
+            let expected = "the state of an equal copy to load".to_owned();
+            report.add(Check::StateRoundTrip, Some(t), expected, format!("\"{error}\""));
+            return Ok(());
         }
+        for _ in 0..compared {
+            let action = original.draw(&mut rng);
+            let expected = step(original, action.row(0), t)?;
+            // An error here is a difference too: the original took the same step.
+            let found = copy.step(action.row(0));
+            if !found.as_ref().is_ok_and(|found| found.equals(&expected)) {
+                let found =
+                    found.map_or_else(|error| error_text(&error), |found| found.to_string());
+                report.add(Check::StateRoundTrip, Some(t), expected.to_string(), found);
+                return Ok(());
+            }
+            t += 1;
+        }
+        if round % 2 == 1 {
+            reset(original, None)?;
+        }
+        for _ in 0..=round {
+            let action = copy.draw(&mut rng);
+            step(copy, action.row(0), t)?;
+        }
+        reset(copy, None)?;
     }
-    let saved = match original.state() {
-        Ok(saved) => saved,
-        Err(error) => {
-            let expected = "a state to save".to_owned();
-            return report.add(
-                Check::StateRoundTrip,
-                Some(SAVED_AT),
-                expected,
-                format!("\"{error}\""),
-            );
-        }
-    };
-    if let Err(error) = copy.load_state(&saved) {
-        let expected = "the state of an equal copy to load".to_owned();
-        return report.add(Check::StateRoundTrip, Some(SAVED_AT), expected, format!("\"{error}\""));
-    }
-    for t in SAVED_AT..STEPS / 2 {
-        let action = actions.row(t as usize);
-        let (expected, found) = (original.step(action, &mut a), copy.step(action, &mut b));
-        let same = matches!((&expected, &found), (Ok(expected), Ok(found)) if expected == found);
-        if !same || !same_bits(&a, &b) {
-            let (expected, found) = (format!("{a:?}, {expected:?}"), format!("{b:?}, {found:?}"));
-            return report.add(Check::StateRoundTrip, Some(t), expected, found);
-        }
-        if expected.is_ok_and(|step| step.terminated) || t % 50 == 0 {
-            reset(&mut original, None, &mut a, report);
-            reset(&mut copy, None, &mut b, report);
-        }
-    }
+    Ok(())
 }
 
 /// The second lane of a vector against a single environment of its seed.
-fn check_vector<E: Env>(make: &mut impl FnMut() -> E, actions: &Actions, report: &mut CheckReport) {
+fn check_vector<E: Env>(
+    make: &mut impl FnMut() -> E,
+    report: &mut CheckReport,
+) -> Result<(), Stopped> {
     let Ok(mut envs) = SyncVecEnv::new(vec![make(), make()]) else {
         let (expected, found) = ("equal specs from every copy", "specs that differ");
-        return report.add(Check::SingleEqualsVector, None, expected.into(), found.into());
+        report.add(Check::SingleEqualsVector, None, expected.into(), found.into());
+        return Ok(());
     };
-    let mut single = make();
-    let spec = single.spec().clone();
-    let dim = spec.observation_space.dim();
-    let mut obs = vec![0.0; dim];
+    let mut single = Play::new(make());
+    let space = single.env.spec().action_space.clone();
+    let (mut obs, mut rng) = (reset(&mut single, Some(SEED + 1))?, NumpyRng::new(SEED));
+    // What a vector refuses, numbers that are not finite, is a promise of its own.
     if envs.reset(SEED).is_err() {
-        return;
+        return Ok(());
     }
-    reset(&mut single, Some(SEED + 1), &mut obs, report);
-    let mut pair = Actions::zeros(&spec.action_space, 2);
+    let (mut pair, width) = (Actions::zeros(&space, 2), space.mask_len());
     for t in 0..STEPS / 2 {
-        if !same_bits(&envs.obs()[dim..], &obs) {
-            let (expected, found) = (format!("{obs:?}"), format!("{:?}", &envs.obs()[dim..]));
-            return report.add(Check::SingleEqualsVector, Some(t), expected, found);
+        let shown = &envs.obs()[obs.len()..];
+        if bits(shown) != bits(&obs) {
+            let (expected, found) = (format!("{obs:?}"), format!("{shown:?}"));
+            report.add(Check::SingleEqualsVector, Some(t), expected, found);
+            return Ok(());
         }
-        pair.set_row(0, actions.row(STEPS as usize - 1 - t as usize));
-        pair.set_row(1, actions.row(t as usize));
-        let (Ok(batch), Ok(step)) = (envs.step(&pair), single.step(pair.row(1), &mut obs)) else {
-            return;
-        };
-        if (batch.rewards[1], batch.terminated[1]) != (step.reward, step.terminated) {
-            let found = format!("{}, {}", batch.rewards[1], batch.terminated[1]);
-            let expected = format!("{}, {}", step.reward, step.terminated);
-            return report.add(Check::SingleEqualsVector, Some(t), expected, found);
+        let first_mask = envs.masks().get(..width).unwrap_or_default();
+        pair.set_row(0, space.sample_legal(first_mask, &mut rng).row(0));
+        pair.set_row(1, single.draw(&mut rng).row(0));
+        let found = step(&mut single, pair.row(1), t)?;
+        let Ok(batch) = envs.step(&pair) else { return Ok(()) };
+        let lane = (batch.rewards[1], batch.terminated[1]);
+        if lane != (found.step.reward, found.step.terminated) {
+            let expected = format!("{}, {}", found.step.reward, found.step.terminated);
+            report.add(
+                Check::SingleEqualsVector,
+                Some(t),
+                expected,
+                format!("{}, {}", lane.0, lane.1),
+            );
+            return Ok(());
         }
-        if batch.terminated[1] || batch.truncated[1] {
-            reset(&mut single, None, &mut obs, report);
-        }
+        obs = found.next_start.unwrap_or(found.obs);
     }
+    Ok(())
 }

@@ -29,6 +29,9 @@ enum Fault {
     StepsBeforeReset,
     AcceptsAnyAction,
     RefusesLastAction,
+    NanReward,
+    /// Every so many steps pay more, counted by a number that is not saved.
+    CounterNotSaved(u32),
 }
 
 thread_local! {
@@ -44,6 +47,7 @@ struct Walk {
     rng: NumpyRng,
     started: bool,
     resets: u32,
+    count: u32,
 }
 
 impl Walk {
@@ -54,7 +58,7 @@ impl Walk {
         let mut spec = EnvSpec::new("Walk", observations, actions);
         spec.max_episode_steps = (fault != Fault::NeverEnds).then_some(200);
         let rng = NumpyRng::new(0);
-        Walk { fault, spec, position: 5.0, rng, started: false, resets: 0 }
+        Walk { fault, spec, position: 5.0, rng, started: false, resets: 0, count: 0 }
     }
 
     fn write(&self, obs: &mut [f32]) {
@@ -115,7 +119,10 @@ impl Env for Walk {
         self.position = self.position.clamp(0.0, 10.0);
         self.write(obs);
         let shared = self.fault == Fault::SharedBetweenLanes;
+        self.count += 1;
         let reward = match self.fault {
+            Fault::NanReward if self.position > 6.0 => f64::NAN,
+            Fault::CounterNotSaved(period) if self.count.is_multiple_of(period) => 2.0,
             Fault::InfiniteReward if self.position > 6.0 => f64::INFINITY,
             _ if shared => self.spec.id.len() as f64 + LANES.with(Cell::get) as f64,
             _ => 1.0,
@@ -182,6 +189,7 @@ fn every_broken_environment_is_caught_by_the_promise_it_breaks() {
         (Fault::ComponentNotWritten, Check::Observation),
         (Fault::ObservationTooLarge, Check::Observation),
         (Fault::InfiniteReward, Check::Reward),
+        (Fault::NanReward, Check::Reward),
         (Fault::NeverEnds, Check::EndOfEpisode),
         (Fault::GeneratorNotSaved, Check::StateRoundTrip),
         (Fault::PositionNotSaved, Check::StateRoundTrip),
@@ -196,6 +204,23 @@ fn every_broken_environment_is_caught_by_the_promise_it_breaks() {
 }
 
 #[test]
+fn a_counter_that_is_not_saved_is_found_whatever_its_period() {
+    for period in 2..=40 {
+        let found = violations(Fault::CounterNotSaved(period));
+        let caught = found.iter().any(|violation| violation.check == Check::StateRoundTrip);
+        assert!(caught, "period {period}: {found:?}");
+    }
+}
+
+#[test]
+fn a_reward_that_is_not_a_number_is_named() {
+    let found = violations(Fault::NanReward);
+    let [violation] = &found[..] else { panic!("{found:?}") };
+    let text = violation.to_string();
+    assert!(text.starts_with("reward (step ") && text.ends_with("found NaN"), "{text}");
+}
+
+#[test]
 fn copies_that_share_something_are_caught() {
     let found = violations(Fault::SharedBetweenLanes);
     assert!(!found.is_empty());
@@ -206,7 +231,7 @@ fn a_violation_names_step_expected_and_found() {
     let found = violations(Fault::RefusesLastAction);
     let text = found.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");
     assert!(text.contains("valid action (step "), "{text}");
-    assert!(text.contains("expected a step with `1`, found the error"), "{text}");
+    assert!(text.contains("expected a step with every legal action, found the error"), "{text}");
     let [violation] = &violations(Fault::NeverEnds)[..] else { panic!("one violation") };
     assert_eq!(
         violation.to_string(),

@@ -47,7 +47,7 @@ mod tests {
         let message = judge(&report).unwrap_err().to_string();
         assert_eq!(
             message,
-            "`Mine-v0` breaks 1 promises\n  reward (step 3): expected a finite number, found NaN"
+            "`Mine-v0` breaks 1 promise\n  reward (step 3): expected a finite number, found NaN"
         );
     }
 }
