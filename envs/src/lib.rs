@@ -6,4 +6,4 @@ pub mod classic_control;
 mod registry;
 pub mod render;
 
-pub use registry::{ENVS, EnvEntry, entry, make, make_vec, spec};
+pub use registry::{ENVS, EnvEntry, Registered, entry, make, make_vec, spec};

@@ -2,6 +2,9 @@
 
 use rlrun_env::{Env, EnvError, EnvSpec, SyncVecEnv, VecEnv, WrapperConfig};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::classic_control::{
     Acrobot, BatchedVecEnv, CartPole, ClassicEnv, MountainCar, MountainCarContinuous, Pendulum,
     Task,
@@ -10,12 +13,12 @@ use crate::render::Scene;
 
 /// Every environment of this crate.
 pub const ENVS: &[EnvEntry] = &[
-    EnvEntry::new::<CartPole>("CartPole-v0", 200, Some(195.0)),
-    EnvEntry::new::<CartPole>("CartPole-v1", 500, Some(475.0)),
-    EnvEntry::new::<MountainCar>("MountainCar-v0", 200, Some(-110.0)),
-    EnvEntry::new::<MountainCarContinuous>("MountainCarContinuous-v0", 999, Some(90.0)),
-    EnvEntry::new::<Acrobot>("Acrobot-v1", 500, Some(-100.0)),
-    EnvEntry::new::<Pendulum>("Pendulum-v1", 200, None),
+    EnvEntry::classic::<CartPole>("CartPole-v0", 200, Some(195.0)),
+    EnvEntry::classic::<CartPole>("CartPole-v1", 500, Some(475.0)),
+    EnvEntry::classic::<MountainCar>("MountainCar-v0", 200, Some(-110.0)),
+    EnvEntry::classic::<MountainCarContinuous>("MountainCarContinuous-v0", 999, Some(90.0)),
+    EnvEntry::classic::<Acrobot>("Acrobot-v1", 500, Some(-100.0)),
+    EnvEntry::classic::<Pendulum>("Pendulum-v1", 200, None),
 ];
 
 /// Number of environments from which stepping them in blocks is faster than one by one.
@@ -29,8 +32,8 @@ type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, 
 pub struct EnvEntry {
     /// Gymnasium's name.
     pub id: &'static str,
-    /// Steps after which an episode is truncated.
-    pub max_episode_steps: u32,
+    /// Steps after which an episode is truncated; `None`: never.
+    pub max_episode_steps: Option<u32>,
     /// Mean return from which the task counts as solved.
     pub reward_threshold: Option<f64>,
     /// Its page of `docs/environments`, in Markdown.
@@ -40,39 +43,81 @@ pub struct EnvEntry {
     make_vec: MakeVecEnv,
 }
 
+/// An environment that a row of [`ENVS`] makes from its arguments.
+pub trait Registered: Env + Clone + Sized + 'static {
+    /// Its page of `docs/environments`, in Markdown.
+    const PAGE: &'static str;
+
+    /// Constructor arguments: `[env.args]` of a run file.
+    type Args: Default + Serialize + DeserializeOwned;
+
+    /// The environment with these arguments, with the id, limit and threshold of `row` in its spec.
+    ///
+    /// # Errors
+    /// What is wrong with an argument.
+    fn make(row: &EnvEntry, args: Self::Args) -> Result<Self, String>;
+}
+
+impl<T: Task + Scene> Registered for ClassicEnv<T> {
+    const PAGE: &'static str = T::PAGE;
+
+    type Args = T::Args;
+
+    fn make(row: &EnvEntry, args: T::Args) -> Result<ClassicEnv<T>, String> {
+        let task = T::new(args)?;
+        let (observation_space, action_space) = task.spaces();
+        let mut spec = EnvSpec::new(row.id, observation_space, action_space);
+        spec.max_episode_steps = row.max_episode_steps;
+        spec.reward_threshold = row.reward_threshold;
+        Ok(ClassicEnv::new(task, spec))
+    }
+}
+
 impl EnvEntry {
-    const fn new<T: Task + Scene>(
+    /// A row of any environment, whose copies are stepped one after another.
+    const fn new<E: Registered>(
         id: &'static str,
-        max_episode_steps: u32,
+        max_episode_steps: Option<u32>,
         reward_threshold: Option<f64>,
     ) -> EnvEntry {
         EnvEntry {
             id,
             max_episode_steps,
             reward_threshold,
-            page: T::PAGE,
-            default_args: || toml::Table::try_from(T::Args::default()),
-            make: |entry, args| Ok(Box::new(entry.classic::<T>(args)?)),
-            make_vec: |entry, n_envs, args| {
-                let env = entry.classic::<T>(args)?;
+            page: E::PAGE,
+            default_args: || toml::Table::try_from(E::Args::default()),
+            make: |row, args| Ok(Box::new(row.typed::<E>(args)?)),
+            make_vec: |row, n_envs, args| {
+                Ok(Box::new(SyncVecEnv::new(vec![row.typed::<E>(args)?; n_envs])?))
+            },
+        }
+    }
+
+    /// A row of a classic-control task, whose copies are stepped in blocks if they are many.
+    const fn classic<T: Task + Scene>(
+        id: &'static str,
+        max_episode_steps: u32,
+        reward_threshold: Option<f64>,
+    ) -> EnvEntry {
+        let row = EnvEntry::new::<ClassicEnv<T>>(id, Some(max_episode_steps), reward_threshold);
+        EnvEntry {
+            make_vec: |row, n_envs, args| {
+                let env = row.typed::<ClassicEnv<T>>(args)?;
                 if n_envs < BATCH_FROM {
                     return Ok(Box::new(SyncVecEnv::new(vec![env; n_envs])?));
                 }
                 Ok(Box::new(BatchedVecEnv::new(&env, n_envs)?))
             },
+            ..row
         }
     }
 
-    fn classic<T: Task>(&self, args: &toml::Table) -> Result<ClassicEnv<T>, EnvError> {
+    /// The environment with the arguments of a run file.
+    fn typed<E: Registered>(&self, args: &toml::Table) -> Result<E, EnvError> {
         let error = |reason: String| EnvError::Args { id: self.id.to_owned(), reason };
-        let args = args.clone().try_into::<T::Args>();
+        let args = args.clone().try_into::<E::Args>();
         let args = args.map_err(|cause| error(cause.to_string().trim().replace('\n', " ")))?;
-        let task = T::new(args).map_err(error)?;
-        let (observation_space, action_space) = task.spaces();
-        let mut spec = EnvSpec::new(self.id, observation_space, action_space);
-        spec.max_episode_steps = Some(self.max_episode_steps);
-        spec.reward_threshold = self.reward_threshold;
-        Ok(ClassicEnv::new(task, spec))
+        E::make(self, args).map_err(error)
     }
 
     /// Every argument with its default, as `[env.args]` takes them; reset bounds that are not given

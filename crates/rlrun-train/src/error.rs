@@ -31,6 +31,20 @@ pub enum TrainError {
     /// The environment refused a step.
     #[error(transparent)]
     Env(#[from] EnvError),
+    /// An episode of an evaluation does not end.
+    #[error(
+        "the episode of `{id}` in environment {lane} has not ended after {steps} steps, and an \
+         evaluation plays whole episodes: give the environment `max_episode_steps`, in its spec or \
+         in `[env.wrappers]`, or turn evaluation off with `train.n_eval_episodes = 0`"
+    )]
+    EndlessEpisode {
+        /// Environment.
+        id: String,
+        /// Which of those that step together.
+        lane: usize,
+        /// Steps so far.
+        steps: u32,
+    },
     /// A checkpoint could not be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

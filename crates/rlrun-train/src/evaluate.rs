@@ -8,6 +8,9 @@ use rlrun_tensor::phase;
 use crate::TrainError;
 use crate::statistics::{bootstrap_ci95, iqm, mean, std};
 
+/// Steps after which an evaluation gives up on an episode: ten times what the longest tasks take.
+const MAX_EPISODE_STEPS: u32 = 1_000_000;
+
 /// Returns of whole episodes and what they say about the policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
@@ -77,6 +80,7 @@ fn play(
     let mut actions = Actions::zeros(&envs.spec().action_space, envs.num_envs());
     let mut memory = policy.memory(envs.num_envs());
     let mut tally = Tally::new(episodes, envs.num_envs());
+    let mut lengths = vec![0; envs.num_envs()];
     envs.reset(seed)?;
     phase("evaluation", || {
         while tally.missing > 0 {
@@ -84,8 +88,14 @@ fn play(
             let seen = envs.observations();
             memory.begin(seen.starts);
             policy.act(&seen, &mut memory, rngs, &mut actions)?;
+            lengths.iter_mut().for_each(|length| *length += 1);
             for episode in &envs.step(&actions)?.finished {
                 tally.add(episode.env, episode.reward, episode.length);
+                lengths[episode.env] = 0;
+            }
+            if let Some(lane) = lengths.iter().position(|&length| length >= MAX_EPISODE_STEPS) {
+                let (id, steps) = (envs.spec().id.clone(), MAX_EPISODE_STEPS);
+                return Err(TrainError::EndlessEpisode { id, lane, steps });
             }
         }
         Ok::<(), TrainError>(())

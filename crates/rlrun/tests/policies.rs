@@ -274,3 +274,47 @@ fn one_policy_serves_two_threads() {
     });
     assert_eq!(one, other);
 }
+
+/// Nothing ever happens.
+#[derive(Clone)]
+struct Endless(EnvSpec);
+
+impl Env for Endless {
+    fn spec(&self) -> &EnvSpec {
+        &self.0
+    }
+
+    fn reset(&mut self, _seed: Option<u64>, obs: &mut [f32]) -> Result<(), EnvError> {
+        obs[0] = 0.0;
+        Ok(())
+    }
+
+    fn step(&mut self, _action: Action<'_>, obs: &mut [f32]) -> Result<Step, EnvError> {
+        obs[0] = 0.0;
+        Ok(Step::new(1.0, false))
+    }
+
+    fn state(&self) -> Result<State, EnvError> {
+        Ok(State::new())
+    }
+
+    fn load_state(&mut self, _state: &State) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_evaluation_gives_up_on_an_episode_that_never_ends_and_a_limit_helps() {
+    let observations = Space::Box(BoxSpace::symmetric(&[1.0]));
+    let endless = Endless(EnvSpec::new("Endless-v0", observations, Space::Discrete(3)));
+    let mut envs = SyncVecEnv::new(vec![endless.clone(); 2]).unwrap();
+    let message = evaluate(&Greedy, &mut envs, 2, 1).unwrap_err().to_string();
+    let named = "the episode of `Endless-v0` in environment 0 has not ended after 1000000 steps";
+    assert!(message.starts_with(named), "{message}");
+
+    // What the message advises, for an environment of one's own.
+    let own = Environment::single("Endless-v0", move |_args| Ok(endless.clone()));
+    let text = "algorithm = 'ppo'\nenv.id = 'Endless-v0'\nenv.wrappers.max_episode_steps = 7";
+    let mut envs = Run::load(text, ALGORITHMS, &[own]).unwrap().make_envs(2).unwrap();
+    assert_eq!(evaluate(&Greedy, &mut *envs, 4, 1).unwrap().mean_reward, 7.0);
+}
