@@ -227,6 +227,14 @@ pub enum AgentError {
         /// Algorithm.
         algorithm: String,
     },
+    /// A policy was shown what is no observation of its environment.
+    #[error("a policy was shown {found}, expected {expected}")]
+    Observation {
+        /// What was given.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
     /// No network takes such observations.
     #[error(
         "observations are {found}: no network takes them; use a Box, Discrete, MultiDiscrete or MultiBinary space"

@@ -1,6 +1,6 @@
 //! From rows of numbers, as environments give them, to the features that a network is fed.
 
-use rlrun_env::Space;
+use rlrun_env::{Observations, Space};
 use rlrun_tensor::Tensor;
 
 use crate::AgentError;
@@ -33,6 +33,31 @@ impl Encoder {
         match self {
             Encoder::Identity(width) => *width,
             Encoder::OneHot(choices) => choices.iter().sum(),
+        }
+    }
+
+    /// Refuses what is no row of the space for each flag of `seen.starts`.
+    ///
+    /// # Errors
+    /// [`AgentError::Observation`] with what was given and what was expected.
+    pub fn check(&self, seen: &Observations<'_>) -> Result<(), AgentError> {
+        let dim = match self {
+            Encoder::Identity(width) => *width,
+            Encoder::OneHot(choices) => choices.len(),
+        };
+        if seen.rows.len() != seen.len() * dim || seen.is_empty() {
+            let found = format!("{} numbers for {} rows", seen.rows.len(), seen.len());
+            return Err(AgentError::Observation { found, expected: format!("rows of {dim}") });
+        }
+        let Encoder::OneHot(choices) = self else { return Ok(()) };
+        let pairs = seen.rows.iter().zip(choices.iter().cycle());
+        let known = |value: f32, n: usize| value >= 0.0 && value < n as f32 && value.fract() == 0.0;
+        match pairs.into_iter().find(|&(&value, &n)| !known(value, n)) {
+            None => Ok(()),
+            Some((value, n)) => {
+                let expected = format!("a whole number below {n}");
+                Err(AgentError::Observation { found: value.to_string(), expected })
+            }
         }
     }
 
@@ -69,6 +94,18 @@ mod tests {
         let two = Encoder::of(&Space::MultiDiscrete(vec![2, 3])).unwrap();
         assert_eq!(two.width(), 5);
         assert_eq!(two.tensor(&[1.0, 2.0]).to_vec(), [0.0, 1.0, 0.0, 0.0, 1.0]);
+        let seen = |rows, starts| Observations { rows, starts, masks: &[] };
+        assert!(two.check(&seen(&[1.0, 2.0], &[true])).is_ok());
+        for (rows, starts, message) in [
+            (&[1.0, 2.0][..], &[true; 2][..], "2 numbers for 2 rows, expected rows of 2"),
+            (&[1.0, 3.0], &[true], "3, expected a whole number below 3"),
+            (&[0.5, 0.0], &[true], "0.5, expected a whole number below 2"),
+            (&[f32::NAN, 0.0], &[true], "NaN, expected a whole number below 2"),
+            (&[], &[], "0 numbers for 0 rows, expected rows of 2"),
+        ] {
+            let found = two.check(&seen(rows, starts)).unwrap_err().to_string();
+            assert_eq!(found, format!("a policy was shown {message}"));
+        }
         let flags = Encoder::of(&Space::MultiBinary(2)).unwrap();
         assert_eq!(flags.tensor(&[1.0, 0.0]).to_vec(), [1.0, 0.0]);
     }

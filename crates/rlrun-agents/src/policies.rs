@@ -17,15 +17,16 @@ fn infer<T>(
     (encoder, normalizer): (&Encoder, &Normalizer),
     seen: &Observations<'_>,
     compute: impl FnOnce(&Tensor) -> T,
-) -> T {
-    inference_mode(|| {
+) -> Result<T, AgentError> {
+    encoder.check(seen)?;
+    Ok(inference_mode(|| {
         if !normalizer.normalizes_obs() {
             return compute(&encoder.tensor(seen.rows));
         }
         let mut rows = seen.rows.to_vec();
         normalizer.normalize_obs(&mut rows);
         compute(&encoder.tensor(&rows))
-    })
+    }))
 }
 
 /// Values of normalised rewards in the environment's own.
@@ -76,7 +77,7 @@ impl ActorCriticPolicy {
     ) -> Result<(), AgentError> {
         infer((&self.encoder, &self.normalizer), seen, |obs| {
             self.net.policy(obs).masked(seen.masks).sample(rngs, actions)
-        })
+        })?
     }
 
     /// Moves continuous actions into the bounds of the action space.
@@ -104,7 +105,7 @@ impl Policy for ActorCriticPolicy {
             Some(rngs) => self.sample(seen, rngs, actions)?,
             None => infer((&self.encoder, &self.normalizer), seen, |obs| {
                 self.net.policy(obs).masked(seen.masks).mode(actions)
-            })?,
+            })??,
         }
         self.clip(actions);
         Ok(())
@@ -113,7 +114,7 @@ impl Policy for ActorCriticPolicy {
     /// v(s), in the environment's own rewards.
     fn values(&self, seen: &Observations<'_>, _memory: &Memory) -> Option<Vec<f32>> {
         let value = |obs: &Tensor| self.net.value(obs).to_vec();
-        let values = infer((&self.encoder, &self.normalizer), seen, value);
+        let values = infer((&self.encoder, &self.normalizer), seen, value).ok()?;
         in_own_rewards(values, &self.normalizer)
     }
 
@@ -198,14 +199,15 @@ impl Policy for GreedyPolicy {
         infer((&self.encoder, &self.normalizer), seen, |obs| {
             let values = masked_values(&self.action_values(obs), seen.masks);
             write_choices(&values, |_, row| argmax(row), actions)
-        })
+        })?
     }
 
     /// max_a Q(s, a) over the legal a, in the environment's own rewards.
     fn values(&self, seen: &Observations<'_>, _memory: &Memory) -> Option<Vec<f32>> {
         let values = infer((&self.encoder, &self.normalizer), seen, |obs| {
             masked_values(&self.action_values(obs), seen.masks).max_dim(-1, false).0.to_vec()
-        });
+        })
+        .ok()?;
         in_own_rewards(values, &self.normalizer)
     }
 
@@ -266,7 +268,7 @@ impl SquashedPolicy {
         infer((&self.encoder, &self.normalizer), seen, |obs| match rngs {
             Some(rngs) => self.distribution(obs).sample(rngs, actions),
             None => self.distribution(obs).mode(actions),
-        })
+        })?
     }
 
     /// What `critic` says of the features and of the median action, in the environment's own rewards.
@@ -277,7 +279,8 @@ impl SquashedPolicy {
     ) -> Option<Vec<f32>> {
         let values = infer((&self.encoder, &self.normalizer), seen, |obs| {
             critic(obs, &self.distribution(obs).mean.tanh()).to_vec()
-        });
+        })
+        .ok()?;
         in_own_rewards(values, &self.normalizer)
     }
 
