@@ -12,7 +12,7 @@ pub(crate) use crate::checks::{
 };
 pub(crate) use crate::config::config;
 pub(crate) use crate::distributions::action_tensor;
-pub(crate) use crate::rehearsal::{trace, trace_each};
+pub(crate) use crate::rehearsal::trace;
 pub(crate) use crate::saved::saved;
 pub(crate) use crate::schedule::Schedule;
 pub(crate) use crate::{

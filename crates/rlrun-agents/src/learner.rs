@@ -5,7 +5,7 @@ use rlrun_nn::optim::{Norm, Optimizer, clip_grad_norm};
 use rlrun_tensor::{Backward, Parameter, Tensor};
 
 use crate::AgentError;
-use crate::rehearsal::{self, Event, trace_numbers};
+use crate::rehearsal::{self, Event, trace};
 use crate::saved::saved;
 
 /// The parameters of a network and the optimizer that trains them.
@@ -52,9 +52,9 @@ impl Learner {
         loss.backward_with(Backward { inputs: Some(&own), ..Backward::default() });
         self.trace("gradient");
         let max_norm = self.max_grad_norm.map_or(f32::INFINITY, |norm| norm as f32);
-        let norm = clip_grad_norm(&self.parameters, max_norm, Norm::L2);
-        self.check_finite(loss.item(), norm)?;
-        trace_numbers("norm", "total_norm", || vec![norm]);
+        let total_norm = clip_grad_norm(&self.parameters, max_norm, Norm::L2);
+        self.check_finite(loss.item(), total_norm)?;
+        trace!("norm": total_norm);
         self.trace("step");
         self.optimizer.set_learning_rate(learning_rate);
         self.optimizer.step();

@@ -168,11 +168,13 @@ impl Ppo {
                 let range_vf = clip_range_vf.map(|range| range as f32);
                 let loss = phase("loss", || self.loss(&batch, clip_range as f32, range_vf));
                 means.add(&loss.means);
-                means.add(&[("train/clip_fraction", loss.clip_fraction(clip_range as f32))]);
+                let clip_fraction = loss.clip_fraction(clip_range as f32);
+                let approx_kl_div = loss.approx_kl();
+                trace!("loss": clip_fraction, approx_kl_div);
+                means.add(&[("train/clip_fraction", clip_fraction)]);
                 last_loss = loss.total.item();
-                let kl = loss.approx_kl();
-                approx_kl.add(kl);
-                if target_kl.is_some_and(|target_kl| kl > 1.5 * target_kl) {
+                approx_kl.add(approx_kl_div);
+                if target_kl.is_some_and(|target_kl| approx_kl_div > 1.5 * target_kl) {
                     break 'epochs;
                 }
                 phase("loss", || self.learner.minimize(&loss.total, learning_rate))?;

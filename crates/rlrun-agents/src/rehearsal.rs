@@ -102,36 +102,56 @@ pub(crate) fn normals(numbers: &mut [f32], rng: &mut Rng) {
     }
 }
 
-/// Hands out tensors under their names, if anybody asked: `trace!("loss": values, ratio)`.
+/// What can be handed out.
+pub(crate) trait Traced {
+    /// Its numbers, row-major; of several tensors one after the other.
+    fn numbers(&self) -> Vec<f32>;
+}
+
+impl Traced for Tensor {
+    fn numbers(&self) -> Vec<f32> {
+        self.to_vec()
+    }
+}
+
+impl Traced for Vec<Tensor> {
+    fn numbers(&self) -> Vec<f32> {
+        self.iter().flat_map(Tensor::to_vec).collect()
+    }
+}
+
+impl Traced for f32 {
+    fn numbers(&self) -> Vec<f32> {
+        vec![*self]
+    }
+}
+
+impl Traced for f64 {
+    fn numbers(&self) -> Vec<f32> {
+        vec![*self as f32]
+    }
+}
+
+impl<T: Traced> Traced for &T {
+    fn numbers(&self) -> Vec<f32> {
+        (**self).numbers()
+    }
+}
+
+/// Hands out variables under their names, if anybody asked: `trace!("loss": values, ratio)`.
 macro_rules! trace {
-    ($event:literal: $($tensor:ident),+) => {
-        $crate::rehearsal::hand_out($event, &[$((stringify!($tensor), &$tensor)),+])
+    ($event:literal: $($variable:ident),+) => {
+        $crate::rehearsal::hand_out($event, &[$((stringify!($variable), &$variable)),+])
     };
 }
 pub(crate) use trace;
 
 /// Hands out what was computed, if anybody asked.
-pub(crate) fn hand_out(name: &'static str, values: &[(&str, &Tensor)]) {
+pub(crate) fn hand_out(name: &'static str, values: &[(&str, &dyn Traced)]) {
     if ON.get() {
-        let numbers = |(name, tensor): &(&str, &Tensor)| ((*name).to_owned(), tensor.to_vec());
+        let numbers = |(name, value): &(&str, &dyn Traced)| ((*name).to_owned(), value.numbers());
         let values = values.iter().map(numbers).collect();
         record(Event { name, values });
-    }
-}
-
-/// Hands out numbers under one name.
-pub(crate) fn trace_numbers(event: &'static str, name: &str, numbers: impl FnOnce() -> Vec<f32>) {
-    if ON.get() {
-        record(Event { name: event, values: vec![(name.to_owned(), numbers())] });
-    }
-}
-
-/// Hands out several tensors under one name and their index.
-pub(crate) fn trace_each(event: &'static str, name: &str, tensors: &[Tensor]) {
-    if ON.get() {
-        let numbers =
-            |(index, tensor): (usize, &Tensor)| (format!("{name}.{index}"), tensor.to_vec());
-        record(Event { name: event, values: tensors.iter().enumerate().map(numbers).collect() });
     }
 }
 

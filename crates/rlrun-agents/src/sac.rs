@@ -150,11 +150,11 @@ impl Sac {
 
     /// J_Q = Σ_i E[½ (Q_i(s, a) - y)²], eq. 5.
     fn critic_loss(&self, obs: &Tensor, target_q_values: &Tensor) -> Tensor {
-        let values = self.critic.values(obs, &action_tensor(&self.experience.batch.actions));
-        trace_each("critic_loss", "current_q_values", &values);
-        let errors = values.iter().map(|value| value.mse_loss(target_q_values));
+        let actions = action_tensor(&self.experience.batch.actions);
+        let current_q_values = self.critic.values(obs, &actions);
+        let errors = current_q_values.iter().map(|value| value.mse_loss(target_q_values));
         let critic_loss = errors.fold(Tensor::scalar(0.0), |sum, error| sum + error) * 0.5;
-        trace!("critic_loss": target_q_values, critic_loss);
+        trace!("critic_loss": current_q_values, target_q_values, critic_loss);
         critic_loss
     }
 
@@ -186,9 +186,9 @@ impl Sac {
             self.experience.sample(&self.policy.normalizer);
             let obs = self.policy.encoder.tensor(&self.experience.batch.obs);
             let (actions_pi, log_prob) = phase("loss", || self.sample(&obs));
-            trace!("sample": actions_pi, log_prob);
             // As SB3 has it, α of before its own step counts for the rest.
             let ent_coef = self.temperature.alpha();
+            trace!("sample": actions_pi, log_prob, ent_coef);
             means.add(&[("train/ent_coef", ent_coef.into())]);
             if let Some(log_alpha) = self.temperature.log_alpha() {
                 let loss = phase("loss", || self.ent_coef_loss(log_alpha, &log_prob));

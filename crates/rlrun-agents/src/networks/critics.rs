@@ -3,6 +3,8 @@
 use rlrun_nn::{Layer, Module, join};
 use rlrun_tensor::{Parameter, Tensor};
 
+use crate::rehearsal::trace;
+
 /// Q_i(s, a), independent networks, each from features and action to one value.
 ///
 /// Named `qf0`, `qf1`, … as in Stable-Baselines3.
@@ -26,8 +28,9 @@ impl Critics {
 
     /// min_i Q_i(s, a), `[B]` (van Hasselt 2010; Fujimoto et al. 2018, arXiv 1802.09477).
     pub fn min(&self, obs: &Tensor, actions: &Tensor) -> Tensor {
-        let values = self.values(obs, actions);
-        values[1..].iter().fold(values[0].clone(), |min, value| min.minimum(value))
+        let q_values = self.values(obs, actions);
+        trace!("critics": q_values);
+        q_values[1..].iter().fold(q_values[0].clone(), |min, value| min.minimum(value))
     }
 }
 

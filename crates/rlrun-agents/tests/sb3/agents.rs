@@ -1,55 +1,98 @@
-//! What all rows of `train()` share: spaces, parameters, optimizers, predictions.
+//! The agents that rows are about, built from their settings, and what SB3 calls their parameters.
 
-use rlrun_agents::rehearsal::{Draw, rehearse};
+use rlrun_agents::a2c::{A2c, RmsPropKind};
+use rlrun_agents::dqn::Dqn;
+use rlrun_agents::networks::{
+    ActorCriticConfig, Critics, GaussianHead, MlpActorCritic, NetArch, Temperature, mlp, q_network,
+};
+use rlrun_agents::ppo::Ppo;
+use rlrun_agents::qrdqn::QrDqn;
+use rlrun_agents::rehearsal::Draw;
+use rlrun_agents::sac::Sac;
 use rlrun_agents::schedule::Schedule;
-use rlrun_agents::{Agent, Memory, NormalizeConfig, Policy};
-use rlrun_core::{Purpose, State, Streams};
-use rlrun_env::{Actions, BoxSpace, EnvSpec, Observations, Space};
-use rlrun_nn::Activation;
+use rlrun_agents::{
+    A2cConfig, Agent, AgentContext, AgentError, Coefficient, DqnConfig, Metrics, NormalizeConfig,
+    PpoConfig, QrDqnConfig, SacConfig,
+};
+use rlrun_core::{Purpose, Rng, State, rng_stream};
+use rlrun_env::Space;
+use rlrun_nn::{Activation, Layer, Module};
 use serde_json::Value;
 
-use crate::compare::{close, close_moment};
-use crate::numbers::{count, floats, indices, number, shape};
+use crate::compare::{count, indices, number, numbers};
+use crate::rollout::{context, replay, rollout, spec};
+use crate::rows::Row;
+use crate::update::{LearnerOf, Network, Subject, Update, draws};
 
-pub(crate) fn spec(row: &Value) -> EnvSpec {
-    let dim = count(&row["obs_dim"]);
-    let infinite = vec![f32::INFINITY; dim];
-    let arg = &row["action_space"]["arg"];
-    let actions = match row["action_space"]["type"].as_str().unwrap() {
-        "discrete" => Space::Discrete(count(&arg[0])),
-        "multidiscrete" => Space::MultiDiscrete(indices(&arg[0])),
-        "multibinary" => Space::MultiBinary(count(&arg[0])),
-        "box" => Space::Box(BoxSpace::new(floats(&arg[0]), floats(&arg[1]))),
-        other => panic!("no space `{other}`"),
-    };
-    EnvSpec::new("Recorded-v0", Space::Box(BoxSpace::symmetric(&infinite)), actions)
-}
-
-/// The recorded statistics of a normalised row.
-pub(crate) fn normalize(row: &Value) -> NormalizeConfig {
-    let recorded = &row["vecnormalize"];
-    if recorded.is_null() {
-        return NormalizeConfig::default();
-    }
-    NormalizeConfig {
-        obs: !recorded["obs_rms"].is_null(),
-        reward: !recorded["ret_rms"].is_null(),
-        clip_obs: number(&recorded["clip_obs"]),
-        clip_reward: number(&recorded["clip_reward"]),
-        epsilon: number(&recorded["epsilon"]),
-        ..NormalizeConfig::default()
+impl Update for Ppo {
+    fn train(&mut self, _minibatches: u64) -> Result<Metrics, AgentError> {
+        Ppo::train(self)
     }
 }
 
-pub(crate) fn schedule(value: &Value) -> Schedule {
-    Schedule::Constant(number(value))
+impl Update for A2c {
+    fn train(&mut self, _minibatches: u64) -> Result<Metrics, AgentError> {
+        A2c::train(self)
+    }
 }
 
-pub(crate) fn widths(value: &Value) -> Vec<usize> {
-    indices(value)
+impl Update for Dqn {
+    fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
+        Dqn::train(self, minibatches)
+    }
+
+    fn on_step(&mut self, n_envs: u64) {
+        advance(self, n_envs);
+        self.update_target();
+    }
 }
 
-pub(crate) fn activation(row: &Value, default: Activation) -> Activation {
+impl Update for QrDqn {
+    fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
+        QrDqn::train(self, minibatches)
+    }
+
+    fn on_step(&mut self, n_envs: u64) {
+        advance(self, n_envs);
+        self.update_target();
+    }
+}
+
+impl Update for Sac {
+    fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
+        Sac::train(self, minibatches)
+    }
+}
+
+/// Lets a vector step pass.
+fn advance(agent: &mut impl Agent, n_envs: u64) {
+    let mut state = agent.state();
+    let step = state.counter("clock.step").unwrap();
+    state.insert_u64("clock.step", [step + n_envs]);
+    agent.load_state(&state).unwrap();
+}
+
+fn setting(row: &Row, name: &str) -> f64 {
+    row["hyper"][name].as_f64().unwrap_or_else(|| panic!("no setting `{name}`"))
+}
+
+fn whole(row: &Row, name: &str) -> usize {
+    setting(row, name) as usize
+}
+
+fn schedule(row: &Row, name: &str) -> Schedule {
+    Schedule::Constant(setting(row, name))
+}
+
+fn flag(row: &Row, name: &str) -> bool {
+    row["hyper"][name].as_bool().unwrap_or_else(|| panic!("no setting `{name}`"))
+}
+
+fn coefficient(setting: &Value) -> Coefficient {
+    serde_json::from_value(setting.clone()).unwrap()
+}
+
+fn activation(row: &Row, default: Activation) -> Activation {
     match row["policy_kwargs"]["activation_fn"].as_str() {
         None => default,
         Some("tanh") => Activation::Tanh,
@@ -58,127 +101,286 @@ pub(crate) fn activation(row: &Value, default: Activation) -> Activation {
     }
 }
 
-/// A parameter's name here and in the recording.
-pub(crate) type Names = Vec<(String, String)>;
-
-/// The recorded `params` under their names here.
-pub(crate) fn parameters(params: &Value, names: &Names) -> State {
-    let mut state = State::new();
-    for (ours, theirs) in names {
-        let value = &params[theirs];
-        assert!(!value.is_null(), "no parameter `{theirs}`");
-        state.insert_f32(ours, &shape(value), &floats(value));
-    }
-    state
+fn net_arch(row: &Row) -> NetArch {
+    serde_json::from_value(row["policy_kwargs"]["net_arch"].clone()).unwrap()
 }
 
-/// Compares every parameter of `state` below `prefix` with the recorded ones.
-pub(crate) fn same_parameters(row: &Value, state: &State, names: &Names) -> Result<(), String> {
-    let tolerance = number(&row["tol"]["params"]);
-    let unchanged: Vec<&str> =
-        row["unchanged_params"].as_array().unwrap().iter().map(|n| n.as_str().unwrap()).collect();
-    for (ours, theirs) in names {
-        let (_, found) = state.f32(ours).map_err(|error| error.to_string())?;
-        close(found, &row["after"]["params"][theirs], tolerance, theirs)?;
-        if unchanged.contains(&theirs.as_str()) {
-            let before = floats(&row["before"]["params"][theirs]);
-            if found != before {
-                return Err(format!("`{theirs}` changed, recorded unchanged"));
-            }
-        }
-    }
-    Ok(())
+fn weights() -> Rng {
+    rng_stream(0, Purpose::Weights, 0)
 }
 
-/// Numbers of `[out, in]` in the memory order of a weight, which lies column by column, and back.
-fn transposed(numbers: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let at = |index: usize| numbers[index % rows * columns + index / rows];
-    (0..rows * columns).map(at).collect()
-}
-
-const MOMENTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "square_avg"];
-
-/// Writes the recorded moments of an optimizer into `state`, whose parameters come in the order of
-/// `names`.
-pub(crate) fn fill_optimizer(state: &mut State, prefix: &str, optim: &Value, names: &Names) {
-    for (index, (_, theirs)) in names.iter().enumerate() {
-        let recorded = &optim["state"][theirs];
-        if recorded.is_null() {
-            continue;
-        }
-        state.insert_u64(format!("{prefix}.{index}.step"), [count(&recorded["step"]) as u64]);
-        for moment in MOMENTS.iter().filter(|moment| !recorded[**moment].is_null()) {
-            let numbers = in_memory(&recorded[*moment]);
-            state.insert_f32(format!("{prefix}.{index}.{moment}"), &[numbers.len()], &numbers);
-        }
-    }
-}
-
-fn in_memory(value: &Value) -> Vec<f32> {
-    match shape(value)[..] {
-        [rows, columns] => transposed(&floats(value), rows, columns),
-        _ => floats(value),
-    }
-}
-
-pub(crate) fn same_optimizer(
-    row: &Value,
-    state: &State,
-    prefix: &str,
-    key: &str,
-    names: &Names,
-) -> Result<(), String> {
-    let tolerance = number(&row["tol"]["moments"]);
-    for (index, (_, theirs)) in names.iter().enumerate() {
-        let recorded = &row["after"]["optim"][key]["state"][theirs];
-        if recorded.is_null() {
-            continue;
-        }
-        for moment in MOMENTS.iter().filter(|moment| !recorded[**moment].is_null()) {
-            let path = format!("{prefix}.{index}.{moment}");
-            let (_, found) = state.f32(&path).map_err(|error| error.to_string())?;
-            let value = &recorded[*moment];
-            let found = match shape(value)[..] {
-                [rows, columns] => transposed(found, columns, rows),
-                _ => found.to_vec(),
-            };
-            close_moment(&found, value, tolerance, &format!("{moment} of `{theirs}`"))?;
-        }
-    }
-    Ok(())
-}
-
-/// What the updated policy does.
-pub(crate) fn predicts(row: &Value, agent: &dyn Agent) -> Result<(), String> {
-    let predict = &row["predict"];
-    if predict.is_null() {
-        return Ok(());
-    }
-    let tolerance = 10.0 * number(&row["tol"]["params"]);
-    let rows = floats(&predict["obs"]);
-    let n = shape(&predict["obs"])[0];
-    let starts = vec![false; n];
-    let seen = Observations { rows: &rows, starts: &starts, masks: &[] };
-    let act = |rngs: Option<&mut Streams>| -> Result<Vec<f32>, String> {
-        let policy: &dyn Policy = agent.policy();
-        let mut actions = Actions::Discrete(Vec::new());
-        let rngs = rngs.map(Streams::lanes);
-        policy.act(&seen, &mut Memory::none(), rngs, &mut actions).map_err(|e| e.to_string())?;
-        Ok(match actions {
-            Actions::Discrete(choices) => choices.iter().map(|&choice| choice as f32).collect(),
-            Actions::Continuous { values, .. } => values,
-            Actions::MultiDiscrete { values, .. } => values.iter().map(|&v| v as f32).collect(),
-            other => panic!("{other:?}"),
-        })
+/// The networks of PPO and A2C: nothing is shared.
+fn actor_critic(row: &Row, context: &AgentContext<'_>) -> (MlpActorCritic, Network) {
+    let arch = net_arch(row);
+    let config = ActorCriticConfig {
+        net_arch: &arch,
+        activation: activation(row, Activation::Tanh),
+        ortho_init: true,
+        log_std_init: 0.0,
     };
-    close(&act(None)?, &predict["deterministic"], tolerance, "best actions")?;
-    if predict["stochastic"].is_null() {
-        return Ok(());
+    let space = &context.spec.action_space;
+    let net = MlpActorCritic::new(context.features(), space, &config, &mut weights()).unwrap();
+    let name = |own: &str| {
+        let part = |hidden: &[usize], rest: &str, layers: &str, last: &str| {
+            let output = format!("{}.", 2 * hidden.len());
+            match rest.strip_prefix(&output) {
+                Some(rest) => format!("{last}.{rest}"),
+                None => format!("mlp_extractor.{layers}.{rest}"),
+            }
+        };
+        match own.split_once('.') {
+            Some(("actor", rest)) => part(arch.pi(), rest, "policy_net", "action_net"),
+            Some(("critic", rest)) => part(arch.critic(), rest, "value_net", "value_net"),
+            _ => own.to_owned(),
+        }
+    };
+    let learner = LearnerOf { path: "agent.learner", optimizer: "policy", loss: "loss" };
+    let network = Network::new("policy.net", &net, name, Some(learner));
+    (net, network)
+}
+
+pub(crate) fn ppo(row: &Row) -> Result<(), String> {
+    let spec = spec(row);
+    let context = context(row, &spec);
+    let config = PpoConfig {
+        learning_rate: schedule(row, "learning_rate"),
+        n_steps: whole(row, "n_steps"),
+        batch_size: whole(row, "batch_size"),
+        n_epochs: whole(row, "n_epochs"),
+        gamma: setting(row, "gamma"),
+        gae_lambda: setting(row, "gae_lambda"),
+        clip_range: schedule(row, "clip_range"),
+        clip_range_vf: row["hyper"]["clip_range_vf"].as_f64().map(Schedule::Constant),
+        normalize_advantage: flag(row, "normalize_advantage"),
+        ent_coef: setting(row, "ent_coef"),
+        vf_coef: setting(row, "vf_coef"),
+        max_grad_norm: setting(row, "max_grad_norm"),
+        target_kl: row["hyper"]["target_kl"].as_f64(),
+        ..PpoConfig::default()
+    };
+    let (net, network) = actor_critic(row, &context);
+    let mut filled = State::new();
+    filled.insert_child("agent.collector.rollout", rollout(row, &context)?.state());
+    let subject = Subject {
+        row,
+        agent: Ppo::new(config, &context, Box::new(net)).map_err(|error| error.to_string())?,
+        networks: vec![network],
+        filled,
+        n_updates: &["agent.n_updates"],
+        draws: draws(row, context.n_envs),
+        orders: Vec::new(),
+    };
+    subject.check()
+}
+
+pub(crate) fn a2c(row: &Row) -> Result<(), String> {
+    let spec = spec(row);
+    let context = context(row, &spec);
+    let optimizer = &row["before"]["optim"]["policy"];
+    let kind = optimizer["type"].as_str().unwrap();
+    let config = A2cConfig {
+        learning_rate: schedule(row, "learning_rate"),
+        n_steps: whole(row, "n_steps"),
+        gamma: setting(row, "gamma"),
+        gae_lambda: setting(row, "gae_lambda"),
+        normalize_advantage: flag(row, "normalize_advantage"),
+        ent_coef: setting(row, "ent_coef"),
+        vf_coef: setting(row, "vf_coef"),
+        max_grad_norm: setting(row, "max_grad_norm"),
+        use_rms_prop: kind != "Adam",
+        rms_prop_kind: match kind {
+            "RMSpropTFLike" => RmsPropKind::TensorFlow,
+            _ => RmsPropKind::Torch,
+        },
+        rms_prop_eps: number(&optimizer["hyper"]["eps"]),
+        ..A2cConfig::default()
+    };
+    let (net, network) = actor_critic(row, &context);
+    let mut filled = State::new();
+    filled.insert_child("agent.collector.rollout", rollout(row, &context)?.state());
+    // SB3 shuffles the one batch, which changes nothing; here it stays in its order.
+    let orders = draws(row, context.n_envs).into_iter().filter_map(|draw| match draw {
+        Draw::Permutation(order) => Some(order),
+        _ => None,
+    });
+    let subject = Subject {
+        row,
+        agent: A2c::new(config, &context, Box::new(net)).map_err(|error| error.to_string())?,
+        networks: vec![network],
+        filled,
+        n_updates: &["agent.learner.n_updates"],
+        draws: Vec::new(),
+        orders: orders.collect(),
+    };
+    subject.check()
+}
+
+/// The interval that this row's target update keeps: SB3 counts vector steps, and rounds down.
+fn target_update_interval(row: &Row, n_envs: usize) -> u64 {
+    let n_envs = n_envs as u64;
+    (whole(row, "target_update_interval") as u64 / n_envs).max(1) * n_envs
+}
+
+/// The networks of DQN and QR-DQN, under the name that SB3 has for them.
+fn online_and_target(name: &str, net: &dyn Module) -> Vec<Network> {
+    let learner = LearnerOf { path: "agent.learner", optimizer: "policy", loss: "loss" };
+    let of = |net_name: String| move |own: &str| format!("{net_name}.{own}");
+    vec![
+        Network::new("policy.net", net, of(format!("{name}.{name}")), Some(learner)),
+        Network::new("agent.target", net, of(format!("{name}_target.{name}")), None),
+    ]
+}
+
+/// Fills what the agent samples from, and the statistics that it normalises with.
+fn experience(row: &Row, context: &AgentContext<'_>) -> State {
+    let mut filled = State::new();
+    let replay = replay(&row["replay"], context, whole(row, "buffer_size"));
+    filled.insert_child("agent.experience.replay", replay.state());
+    for (name, recorded) in [("obs", "obs_rms"), ("return", "ret_rms")] {
+        let recorded = &row["vecnormalize"][recorded];
+        for field in ["mean", "var", "count"].iter().filter(|_| !recorded.is_null()) {
+            let path = format!("policy.normalizer.{name}.{field}");
+            filled.insert_f64(path, numbers(&recorded[field]));
+        }
     }
-    // One standard normal a number, in the order of the numbers.
-    let draws = floats(&predict["stochastic_draws"]).into_iter();
-    let draws = draws.map(|draw| Draw::Normals(vec![draw])).collect();
-    let mut streams = Streams::new(1, Purpose::EvalActions, n);
-    let (found, _, _) = rehearse(draws, || act(Some(&mut streams)));
-    close(&found?, &predict["stochastic"], tolerance, "drawn actions")
+    filled
+}
+
+fn normalized<'a>(row: &Row, context: AgentContext<'a>) -> AgentContext<'a> {
+    let options = &row["vecnormalize"];
+    if options.is_null() {
+        return context;
+    }
+    context.with_normalize(NormalizeConfig {
+        obs: true,
+        reward: true,
+        clip_obs: number(&options["clip_obs"]),
+        clip_reward: number(&options["clip_reward"]),
+        epsilon: number(&options["epsilon"]),
+        ..NormalizeConfig::default()
+    })
+}
+
+fn widths(row: &Row) -> Vec<usize> {
+    indices(&row["policy_kwargs"]["net_arch"])
+}
+
+pub(crate) fn dqn(row: &Row) -> Result<(), String> {
+    let spec = spec(row);
+    let context = normalized(row, context(row, &spec));
+    let config = DqnConfig {
+        learning_rate: schedule(row, "learning_rate"),
+        buffer_size: whole(row, "buffer_size"),
+        batch_size: whole(row, "batch_size"),
+        tau: setting(row, "tau"),
+        gamma: setting(row, "gamma"),
+        n_steps: whole(row, "n_steps"),
+        target_update_interval: target_update_interval(row, context.n_envs),
+        max_grad_norm: setting(row, "max_grad_norm"),
+        ..DqnConfig::default()
+    };
+    let network = |inputs, n_actions, rng: &mut Rng| -> Box<dyn Layer> {
+        q_network(false, inputs, &widths(row), n_actions, activation(row, Activation::Relu), rng)
+    };
+    let net = network(context.features(), spec.action_space.mask_len(), &mut weights());
+    let subject = Subject {
+        row,
+        agent: Dqn::new(config, &context, network).map_err(|error| error.to_string())?,
+        networks: online_and_target("q_net", &*net),
+        filled: experience(row, &context),
+        n_updates: &["agent.learner.n_updates"],
+        draws: draws(row, context.n_envs),
+        orders: Vec::new(),
+    };
+    subject.check()
+}
+
+pub(crate) fn qrdqn(row: &Row) -> Result<(), String> {
+    let spec = spec(row);
+    let context = context(row, &spec);
+    let n_quantiles = count(&row["policy_kwargs"]["n_quantiles"]) as usize;
+    let config = QrDqnConfig {
+        learning_rate: schedule(row, "learning_rate"),
+        buffer_size: whole(row, "buffer_size"),
+        batch_size: whole(row, "batch_size"),
+        tau: setting(row, "tau"),
+        gamma: setting(row, "gamma"),
+        n_steps: whole(row, "n_steps"),
+        target_update_interval: target_update_interval(row, context.n_envs),
+        max_grad_norm: row["hyper"]["max_grad_norm"].as_f64(),
+        n_quantiles,
+        ..QrDqnConfig::default()
+    };
+    let network = |inputs, n_actions, rng: &mut Rng| -> Box<dyn Layer> {
+        let activation = activation(row, Activation::Relu);
+        Box::new(mlp(inputs, &widths(row), n_quantiles * n_actions, activation, rng))
+    };
+    let net = network(context.features(), spec.action_space.mask_len(), &mut weights());
+    let subject = Subject {
+        row,
+        agent: QrDqn::new(config, &context, network).map_err(|error| error.to_string())?,
+        networks: online_and_target("quantile_net", &*net),
+        filled: experience(row, &context),
+        n_updates: &["agent.learner.n_updates"],
+        draws: draws(row, context.n_envs),
+        orders: Vec::new(),
+    };
+    subject.check()
+}
+
+pub(crate) fn sac(row: &Row) -> Result<(), String> {
+    let spec = spec(row);
+    let context = context(row, &spec);
+    let n_critics = row["policy_kwargs"]["n_critics"].as_u64().unwrap_or(2) as usize;
+    let config = SacConfig {
+        learning_rate: schedule(row, "learning_rate"),
+        buffer_size: whole(row, "buffer_size"),
+        batch_size: whole(row, "batch_size"),
+        tau: setting(row, "tau"),
+        gamma: setting(row, "gamma"),
+        n_steps: whole(row, "n_steps"),
+        target_update_interval: whole(row, "target_update_interval") as u64,
+        ent_coef: coefficient(&row["hyper"]["ent_coef"]),
+        target_entropy: coefficient(&row["hyper"]["target_entropy"]),
+        // SB3's form of the squashed density.
+        log_prob_epsilon: 1e-6,
+        n_critics,
+        ..SacConfig::default()
+    };
+    let activation = activation(row, Activation::Relu);
+    let arch = net_arch(row);
+    let actor = |inputs, dim, rng: &mut Rng| -> Box<dyn Layer> {
+        Box::new(GaussianHead::new(inputs, arch.pi(), dim, activation, rng))
+    };
+    let critic = |inputs, rng: &mut Rng| -> Box<dyn Layer> {
+        Box::new(mlp(inputs, arch.critic(), 1, activation, rng))
+    };
+    let Space::Box(bounds) = &spec.action_space else { return Err("no box".to_owned()) };
+    let (inputs, dim) = (context.features(), bounds.low.len());
+    let critics = Critics::new(n_critics, |_| critic(inputs + dim, &mut weights()));
+    let temperature = Temperature::new(config.ent_coef);
+    let learner = |path, optimizer, loss| Some(LearnerOf { path, optimizer, loss });
+    let below = |prefix: &'static str| move |own: &str| format!("{prefix}.{own}");
+    let alpha = |_: &str| "log_ent_coef".to_owned();
+    let [act, crit, temp] = [
+        learner("agent.actor_learner", "actor", "actor_loss"),
+        learner("agent.critic_learner", "critic", "critic_loss"),
+        learner("agent.temperature_learner", "ent_coef", "ent_coef_loss"),
+    ];
+    let networks = vec![
+        Network::new("policy.net", &*actor(inputs, dim, &mut weights()), below("actor"), act),
+        Network::new("agent.critic", &critics, below("critic"), crit),
+        Network::new("agent.target", &critics, below("critic_target"), None),
+        Network::new("agent.temperature", &temperature, alpha, temp),
+    ];
+    let subject = Subject {
+        row,
+        agent: Sac::new(config, &context, actor, critic).map_err(|error| error.to_string())?,
+        networks,
+        filled: experience(row, &context),
+        n_updates: &["agent.critic_learner.n_updates"],
+        draws: draws(row, context.n_envs),
+        orders: Vec::new(),
+    };
+    subject.check()
 }
