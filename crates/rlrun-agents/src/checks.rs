@@ -96,7 +96,7 @@ pub(crate) fn net_arch(critic: &'static str) -> impl Fn(&'static str, &NetArch) 
         widths(field, &arch.critic().to_vec())?;
         let rule = format!("the critic is called `{critic}`: write {{ pi = […], {critic} = […] }}");
         let named = arch.critic_name().is_none_or(|name| name == critic);
-        AgentError::require(named, field, format!("{arch:?}"), rule)
+        AgentError::require(named, field, arch, rule)
     }
 }
 

@@ -121,6 +121,20 @@ fn the_better_action_is_found_and_valued() {
 }
 
 #[test]
+fn a_critic_of_another_name_is_refused_as_it_was_written() {
+    let (pi, vf) = (vec![8], vec![9]);
+    let net_arch = rlrun_agents::networks::NetArch::PiVf { pi, vf };
+    let spec = spec();
+    let config = SacConfig { net_arch, ..config() };
+    let error = config.build(&AgentContext::new(&spec, 1, 1000, 1)).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "`agent.net_arch` is `{ pi = [8], vf = [9] }`: the critic is called `qf`: write \
+         { pi = […], qf = […] }"
+    );
+}
+
+#[test]
 fn an_action_space_without_finite_bounds_is_refused_when_the_agent_is_built() {
     for space in [
         Space::Discrete(2),

@@ -1,5 +1,7 @@
 //! The widths of hidden layers, for actor and critic alike or apart.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// `net_arch` of a run file: `[64, 64]`, `{ pi = [64], vf = [64] }` or `{ pi = [64], qf = [64] }`.
@@ -26,6 +28,16 @@ pub enum NetArch {
         /// The critics'.
         qf: Vec<usize>,
     },
+}
+
+impl fmt::Display for NetArch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetArch::Same(widths) => write!(f, "{widths:?}"),
+            NetArch::PiVf { pi, vf } => write!(f, "{{ pi = {pi:?}, vf = {vf:?} }}"),
+            NetArch::PiQf { pi, qf } => write!(f, "{{ pi = {pi:?}, qf = {qf:?} }}"),
+        }
+    }
 }
 
 impl NetArch {
