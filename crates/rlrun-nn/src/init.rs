@@ -24,7 +24,8 @@ impl Init {
     pub fn linear(self, inputs: usize, outputs: usize, rng: &mut Rng) -> (Vec<f32>, Vec<f32>) {
         match self {
             Init::KaimingUniform => {
-                let bound = 1.0 / (inputs as f32).sqrt();
+                // Of no inputs there is no weight, and the bias starts at 0.
+                let bound = if inputs == 0 { 0.0 } else { 1.0 / (inputs as f32).sqrt() };
                 let weight = uniform(outputs * inputs, bound, rng);
                 (weight, uniform(outputs, bound, rng))
             }

@@ -160,9 +160,13 @@ impl Tensor {
     /// Replaces the gradient.
     ///
     /// # Panics
-    /// [`TensorError::AssignGradShapeMismatch`] if it has another shape.
+    /// [`TensorError::AssignGradShapeMismatch`] if it has another shape,
+    /// [`TensorError::DtypeMismatch`] if it is not `f32`.
     #[track_caller]
     pub fn set_grad(&self, grad: Option<&Tensor>) {
+        if let Some(grad) = grad {
+            ok(grad.expect_f32("set_grad"));
+        }
         if let Some(grad) = grad
             && grad.dims() != self.dims()
         {

@@ -13,14 +13,15 @@ use crate::tensor::Tensor;
 pub struct Parameter(Tensor);
 
 impl Parameter {
-    /// A trainable tensor with the values of `data`.
+    /// A trainable tensor with the values of `data`, on memory of its own without gaps.
     ///
     /// # Panics
     /// [`crate::TensorError::SetRequiresGradOnInference`] in inference mode: parameters made there could
     /// never be trained.
     #[track_caller]
     pub fn new(data: Tensor) -> Parameter {
-        let own = if data.is_unshared() && data.meta().is_none() { data } else { data.copy() };
+        let is_own = data.is_unshared() && data.meta().is_none() && data.layout.is_dense();
+        let own = if is_own { data } else { data.copy() };
         Parameter(own.requires_grad_(true))
     }
 

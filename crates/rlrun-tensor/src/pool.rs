@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+use crate::error::{TensorError, raise};
+
 /// Blocks with memory for `2^i` numbers wait in list `i`; larger ones go back to the system.
 const CLASSES: usize = 25;
 const SMALLEST: usize = 16;
@@ -25,6 +27,19 @@ impl<T> SizeLists<T> {
 pub(crate) fn class_of(len: usize) -> Option<(usize, usize)> {
     let class = len.max(SMALLEST).next_power_of_two().trailing_zeros() as usize;
     (class < CLASSES).then_some((class, 1 << class))
+}
+
+/// Memory for more numbers than a list keeps.
+///
+/// # Panics
+/// With a shape's error, not by the end of the program, if the system does not give it.
+#[track_caller]
+pub(crate) fn large(len: usize) -> Vec<f32> {
+    if Vec::<f32>::new().try_reserve_exact(len).is_err() {
+        let detail = format!("{len} numbers are more than memory can hold");
+        raise(TensorError::ShapeMismatch { op: "memory", detail });
+    }
+    vec![0.0; len]
 }
 
 /// A used block with memory for at least `len` numbers, owned by the caller alone.
@@ -103,10 +118,13 @@ pub struct Scratch {
 
 impl Scratch {
     /// `len` numbers of any value.
+    #[track_caller]
     pub(crate) fn new(len: usize) -> Scratch {
         let used = SCRATCH.try_with(|list| list.borrow_mut().pop()).unwrap_or_default();
         let mut values = used.unwrap_or_default();
-        if values.len() < len {
+        if class_of(len).is_none() && values.len() < len {
+            values = large(len);
+        } else if values.len() < len {
             values.resize(len, 0.0);
         }
         Scratch { values, len }

@@ -128,11 +128,15 @@ impl StorageRef {
     }
 
     /// At least `len` numbers of any value; nobody else holds it.
+    ///
+    /// # Panics
+    /// If memory cannot hold them.
+    #[track_caller]
     pub(crate) fn f32(len: usize) -> StorageRef {
         StorageRef(Some(pool::take(&USED, len).unwrap_or_else(|| {
             Arc::new(match pool::class_of(len) {
                 Some((class, len)) => Storage::pooled(vec![0.0; len], class),
-                None => Storage::new(Buffer::F32(vec![0.0; len])),
+                None => Storage::new(Buffer::F32(pool::large(len))),
             })
         })))
     }

@@ -304,3 +304,28 @@ fn a_walk_is_linear_in_leaves() {
     assert!(start.elapsed().as_secs_f64() < 1.0, "{:?}", start.elapsed());
     assert!(leaves.iter().all(|leaf| grad_of(leaf) == [1.0]));
 }
+
+#[test]
+fn a_parameter_of_a_part_of_memory_trains() {
+    let whole = Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0], [2, 2]);
+    let part = whole.narrow(1, 0, 1).detach();
+    drop(whole);
+    let spread = Tensor::ones([1]).expand([3]).detach();
+    for data in [part, spread] {
+        let before = data.to_vec();
+        let parameter = Parameter::new(data);
+        parameter.set_grad(Some(&Tensor::ones(parameter.dims())));
+        parameter.update(|values, grads| {
+            values.iter_mut().zip(grads).for_each(|(value, grad)| *value -= grad);
+        });
+        let expected: Vec<f32> = before.iter().map(|x| x - 1.0).collect();
+        assert_eq!(parameter.to_vec(), expected);
+    }
+}
+
+#[test]
+fn a_gradient_of_whole_numbers_is_refused() {
+    let x = leaf(&[1.0]);
+    let error = catch(|| x.set_grad(Some(&Tensor::from_i64(&[1], [1])))).expect_err("refused");
+    assert_eq!(error.kind(), "DtypeMismatch");
+}

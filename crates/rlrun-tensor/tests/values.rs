@@ -118,3 +118,14 @@ fn repeating_too_often_is_refused() {
 fn zeros_like_keeps_the_memory_order() {
     assert_eq!(Tensor::ones([2, 3]).transpose(0, 1).zeros_like().strides(), [1, 3]);
 }
+
+#[test]
+fn more_numbers_than_memory_holds_are_refused() {
+    let huge = Tensor::ones([1]).expand([isize::MAX as usize / 16]);
+    for f in
+        [Tensor::clone_contiguous, |x: &Tensor| x + 1.0, |x: &Tensor| x.exp(), |x: &Tensor| x.sum()]
+    {
+        let error = catch(|| f(&huge)).expect_err("refused");
+        assert_eq!(error.kind(), "ShapeMismatch");
+    }
+}
