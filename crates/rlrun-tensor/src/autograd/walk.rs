@@ -104,7 +104,7 @@ pub(super) struct Walk {
     /// Nodes whose gradient is not complete yet, by age.
     waiting: BTreeMap<u64, (NodeRef, Tensor)>,
     leaves: Vec<(Arc<Meta>, Tensor)>,
-    /// Where a leaf is in `leaves`.
+    /// Where each leaf is in `leaves`, once there are many.
     leaf_places: FxHashMap<*const Meta, usize>,
 }
 
@@ -214,17 +214,25 @@ impl Walk {
         }
     }
 
+    /// Where a leaf is in `leaves`: a few are scanned, many are looked up.
+    fn leaf_place(&mut self, leaf: &Arc<Meta>) -> Option<usize> {
+        const FEW: usize = 32;
+        if self.leaves.len() <= FEW {
+            return self.leaves.iter().position(|(other, _)| Arc::ptr_eq(other, leaf));
+        }
+        for (at, (other, _)) in self.leaves.iter().enumerate().skip(self.leaf_places.len()) {
+            self.leaf_places.insert(Arc::as_ptr(other), at);
+        }
+        self.leaf_places.get(&Arc::as_ptr(leaf)).copied()
+    }
+
     /// Adds a contribution to the gradient that waits at the end of `edge`.
     fn arrive(&mut self, edge: &Edge, grad: Tensor) {
         match edge {
-            Edge::Leaf(meta) => {
-                let next = self.leaves.len();
-                let at = *self.leaf_places.entry(Arc::as_ptr(meta)).or_insert(next);
-                match self.leaves.get_mut(at) {
-                    Some((_, sum)) => *sum = sum_of(sum, grad),
-                    None => self.leaves.push((meta.clone(), grad)),
-                }
-            }
+            Edge::Leaf(meta) => match self.leaf_place(meta) {
+                Some(at) => self.leaves[at].1 = sum_of(&self.leaves[at].1, grad),
+                None => self.leaves.push((meta.clone(), grad)),
+            },
             Edge::Node(node) => match self.waiting.get_mut(&node.id) {
                 Some((_, sum)) => *sum = sum_of(sum, grad),
                 None => {
