@@ -25,25 +25,20 @@ pub fn check_env<E: Env>(mut make: impl FnMut() -> E) -> CheckReport {
         report.add(Check::Spaces, None, expected, error_text(&error));
         return report;
     }
-    if let Err((check, step, error)) = check_all(&mut make, &spec, &mut report) {
-        let expected = match check {
-            Check::Reset => "the first observation of an episode",
-            Check::ValidAction => "a step with every legal action",
-            _ => "no error",
-        };
-        report.add(check, step, expected.to_owned(), error_text(&error));
+    if let Err(Violation { check, step, expected, found }) =
+        check_all(&mut make, &spec, &mut report)
+    {
+        report.add(check, step, expected, found);
     }
     report
 }
 
-/// An error that ends the check: at which promise, after how many steps.
-type Stopped = (Check, Option<u32>, EnvError);
-
+/// Checks one after another; an error is a violation after which there is nothing to check.
 fn check_all<E: Env>(
     make: &mut impl FnMut() -> E,
     spec: &EnvSpec,
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     check_refusals(make, report)?;
     check_reset(make, report)?;
     let (actions, shown) = check_steps(&mut Play::new(make()), &spec.observation_space, report)?;
@@ -64,19 +59,29 @@ fn outcome<T>(answer: &Result<T, EnvError>) -> String {
     answer.as_ref().map_or_else(error_text, |_| "a step".to_owned())
 }
 
-fn reset<E: Env>(play: &mut Play<E>, seed: Option<u64>) -> Result<Vec<f32>, Stopped> {
-    play.reset(seed).map_err(|error| (Check::Reset, None, error))
+fn reset<E: Env>(play: &mut Play<E>, seed: Option<u64>) -> Result<Vec<f32>, Violation> {
+    play.reset(seed).map_err(|error| Violation {
+        check: Check::Reset,
+        step: None,
+        expected: format!("an episode after `reset({seed:?})`"),
+        found: error_text(&error),
+    })
 }
 
-fn step<E: Env>(play: &mut Play<E>, action: Action<'_>, t: u32) -> Result<Shown, Stopped> {
-    play.step(action).map_err(|error| (Check::ValidAction, Some(t), error))
+fn step<E: Env>(play: &mut Play<E>, action: Action<'_>, t: u32) -> Result<Shown, Violation> {
+    play.step(action).map_err(|error| Violation {
+        check: Check::ValidAction,
+        step: Some(t),
+        expected: format!("a step with `{action}`"),
+        found: error_text(&error),
+    })
 }
 
 /// Steps that must fail: before the first reset, and with actions outside the space.
 fn check_refusals<E: Env>(
     make: &mut impl FnMut() -> E,
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     let mut play = Play::new(make());
     let space = play.env.spec().action_space.clone();
     let valid = space.sample(1, &mut NumpyRng::new(SEED));
@@ -107,7 +112,7 @@ fn check_refusals<E: Env>(
 fn check_reset<E: Env>(
     make: &mut impl FnMut() -> E,
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     let (mut first, mut second) = (Play::new(make()), Play::new(make()));
     let mut start = Vec::new();
     for (round, seed) in [Some(SEED), Some(SEED), None, Some(SEED)].into_iter().enumerate() {
@@ -131,7 +136,7 @@ fn check_steps<E: Env>(
     play: &mut Play<E>,
     space: &Space,
     report: &mut CheckReport,
-) -> Result<(Vec<Actions>, Vec<Shown>), Stopped> {
+) -> Result<(Vec<Actions>, Vec<Shown>), Violation> {
     let mut rng = NumpyRng::new(SEED);
     check_observation(space, &reset(play, Some(SEED))?, None, report);
     let masks = play.mask().is_some();
@@ -193,7 +198,7 @@ fn check_repetition<E: Env>(
     actions: &[Actions],
     shown: &[Shown],
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     reset(play, Some(SEED))?;
     for (t, (action, expected)) in (0..).zip(actions.iter().zip(shown)) {
         let found = step(play, action.row(0), t)?;
@@ -216,7 +221,7 @@ fn check_round_trip<E: Env>(
     original: &mut Play<E>,
     copy: &mut Play<E>,
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     let mut rng = NumpyRng::new(SEED);
     reset(original, Some(SEED))?;
     reset(copy, Some(SEED + 1))?;
@@ -224,8 +229,12 @@ fn check_round_trip<E: Env>(
     step(original, action.row(0), 0)?;
     let mut t = 1;
     for (round, compared) in (0..).zip(COMPARED) {
-        let state =
-            original.env.state().map_err(|error| (Check::StateRoundTrip, Some(t), error))?;
+        let state = original.env.state().map_err(|error| Violation {
+            check: Check::StateRoundTrip,
+            step: Some(t),
+            expected: "a state to save".to_owned(),
+            found: error_text(&error),
+        })?;
         if let Err(error) = copy.take_over(original, &state) {
             let expected = "the state of an equal copy to load".to_owned();
             report.add(Check::StateRoundTrip, Some(t), expected, format!("\"{error}\""));
@@ -260,7 +269,7 @@ fn check_round_trip<E: Env>(
 fn check_vector<E: Env>(
     make: &mut impl FnMut() -> E,
     report: &mut CheckReport,
-) -> Result<(), Stopped> {
+) -> Result<(), Violation> {
     let Ok(mut envs) = SyncVecEnv::new(vec![make(), make()]) else {
         let (expected, found) = ("equal specs from every copy", "specs that differ");
         report.add(Check::SingleEqualsVector, None, expected.into(), found.into());

@@ -30,8 +30,19 @@ enum Fault {
     AcceptsAnyAction,
     RefusesLastAction,
     NanReward,
-    /// Every so many steps pay more, counted by a number that is not saved.
-    CounterNotSaved(u32),
+    RewardTooLarge,
+    BoundsOfUnequalLength,
+    NoSteps,
+    ResetFails,
+    CannotBeSaved,
+    NoLegalAction,
+    MaskNowAndThen,
+    /// A hidden counter of this period pays a bonus; it counts on from episode to episode.
+    Period(u32),
+    /// The same, begun again with every episode.
+    PeriodOfEpisode(u32),
+    /// Episodes are counted and every second one pays more.
+    EpisodesNotSaved,
 }
 
 thread_local! {
@@ -47,18 +58,26 @@ struct Walk {
     rng: NumpyRng,
     started: bool,
     resets: u32,
-    count: u32,
+    counter: u32,
 }
 
 impl Walk {
     fn new(fault: Fault) -> Walk {
         let low = if fault == Fault::BoundsOutOfOrder { 11.0 } else { 0.0 };
-        let observations = Space::Box(BoxSpace::new([low, -1.0], [10.0, 1.0]));
+        let mut bounds = BoxSpace::new([low, -1.0], [10.0, 1.0]);
+        if fault == Fault::BoundsOfUnequalLength {
+            bounds.high.push(1.0);
+        }
+        let observations = Space::Box(bounds);
         let actions = Space::Discrete(if fault == Fault::NoActions { 0 } else { 2 });
         let mut spec = EnvSpec::new("Walk", observations, actions);
-        spec.max_episode_steps = (fault != Fault::NeverEnds).then_some(200);
+        spec.max_episode_steps = match fault {
+            Fault::NeverEnds => None,
+            Fault::NoSteps => Some(0),
+            _ => Some(200),
+        };
         let rng = NumpyRng::new(0);
-        Walk { fault, spec, position: 5.0, rng, started: false, resets: 0, count: 0 }
+        Walk { fault, spec, position: 5.0, rng, started: false, resets: 0, counter: 0 }
     }
 
     fn write(&self, obs: &mut [f32]) {
@@ -93,7 +112,13 @@ impl Env for Walk {
             self.position = 4.0 + Walk::count_shared() % 7.0 / 7.0;
         }
         (self.started, self.resets) = (true, self.resets + 1);
+        if matches!(self.fault, Fault::PeriodOfEpisode(_)) {
+            self.counter = 0;
+        }
         self.write(obs);
+        if self.fault == Fault::ResetFails && self.resets > 1 {
+            return Err(EnvError::External { id: self.spec.id.clone(), reason: "gone".to_owned() });
+        }
         Ok(())
     }
 
@@ -119,10 +144,12 @@ impl Env for Walk {
         self.position = self.position.clamp(0.0, 10.0);
         self.write(obs);
         let shared = self.fault == Fault::SharedBetweenLanes;
-        self.count += 1;
+        self.counter += 1;
         let reward = match self.fault {
             Fault::NanReward if self.position > 6.0 => f64::NAN,
-            Fault::CounterNotSaved(period) if self.count.is_multiple_of(period) => 2.0,
+            Fault::RewardTooLarge if self.position > 6.0 => 1e300,
+            Fault::Period(n) | Fault::PeriodOfEpisode(n) if self.counter.is_multiple_of(n) => 2.0,
+            Fault::EpisodesNotSaved => 1.0 + f64::from(self.resets % 2),
             Fault::InfiniteReward if self.position > 6.0 => f64::INFINITY,
             _ if shared => self.spec.id.len() as f64 + LANES.with(Cell::get) as f64,
             _ => 1.0,
@@ -130,7 +157,20 @@ impl Env for Walk {
         Ok(Step::new(reward, terminated))
     }
 
+    fn action_mask(&self, mask: &mut [bool]) -> bool {
+        match self.fault {
+            Fault::NoLegalAction => mask.fill(self.position < 6.0),
+            Fault::MaskNowAndThen => return self.position < 6.0,
+            _ => return false,
+        }
+        true
+    }
+
     fn state(&self) -> Result<State, EnvError> {
+        if self.fault == Fault::CannotBeSaved {
+            let (id, reason) = (self.spec.id.clone(), "a simulator holds it".to_owned());
+            return Err(EnvError::NotSaveable { id, reason });
+        }
         let mut state = State::new();
         if self.fault != Fault::PositionNotSaved {
             state.insert_f64("position", [self.position]);
@@ -189,7 +229,6 @@ fn every_broken_environment_is_caught_by_the_promise_it_breaks() {
         (Fault::ComponentNotWritten, Check::Observation),
         (Fault::ObservationTooLarge, Check::Observation),
         (Fault::InfiniteReward, Check::Reward),
-        (Fault::NanReward, Check::Reward),
         (Fault::NeverEnds, Check::EndOfEpisode),
         (Fault::GeneratorNotSaved, Check::StateRoundTrip),
         (Fault::PositionNotSaved, Check::StateRoundTrip),
@@ -197,27 +236,19 @@ fn every_broken_environment_is_caught_by_the_promise_it_breaks() {
         (Fault::StepsBeforeReset, Check::StepBeforeReset),
         (Fault::AcceptsAnyAction, Check::InvalidAction),
         (Fault::RefusesLastAction, Check::ValidAction),
+        (Fault::NanReward, Check::Reward),
+        (Fault::RewardTooLarge, Check::Reward),
+        (Fault::BoundsOfUnequalLength, Check::Spaces),
+        (Fault::NoSteps, Check::Spaces),
+        (Fault::ResetFails, Check::Reset),
+        (Fault::CannotBeSaved, Check::StateRoundTrip),
+        (Fault::NoLegalAction, Check::ActionMask),
+        (Fault::MaskNowAndThen, Check::ActionMask),
+        (Fault::EpisodesNotSaved, Check::StateRoundTrip),
     ] {
         let found = violations(fault);
         assert!(found.iter().any(|violation| violation.check == check), "{fault:?}: {found:?}");
     }
-}
-
-#[test]
-fn a_counter_that_is_not_saved_is_found_whatever_its_period() {
-    for period in 2..=40 {
-        let found = violations(Fault::CounterNotSaved(period));
-        let caught = found.iter().any(|violation| violation.check == Check::StateRoundTrip);
-        assert!(caught, "period {period}: {found:?}");
-    }
-}
-
-#[test]
-fn a_reward_that_is_not_a_number_is_named() {
-    let found = violations(Fault::NanReward);
-    let [violation] = &found[..] else { panic!("{found:?}") };
-    let text = violation.to_string();
-    assert!(text.starts_with("reward (step ") && text.ends_with("found NaN"), "{text}");
 }
 
 #[test]
@@ -231,11 +262,38 @@ fn a_violation_names_step_expected_and_found() {
     let found = violations(Fault::RefusesLastAction);
     let text = found.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");
     assert!(text.contains("valid action (step "), "{text}");
-    assert!(text.contains("expected a step with every legal action, found the error"), "{text}");
+    assert!(text.contains("expected a step with `1`, found the error"), "{text}");
     let [violation] = &violations(Fault::NeverEnds)[..] else { panic!("one violation") };
     assert_eq!(
         violation.to_string(),
         "end of episode: expected an end within 1000 steps, or `max_episode_steps`, \
          found an episode without end"
     );
+}
+
+#[test]
+fn a_counter_that_is_not_saved_is_caught_whatever_its_period() {
+    for period in 2..=60 {
+        for fault in [Fault::Period(period), Fault::PeriodOfEpisode(period)] {
+            let found = violations(fault);
+            let caught = |violation: &Violation| violation.check == Check::StateRoundTrip;
+            assert!(found.iter().any(caught), "{fault:?}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reward_that_is_not_a_number_is_called_so_and_nothing_else_is() {
+    let report = check_env(|| Walk::new(Fault::NanReward));
+    let text = report.to_string();
+    assert!(text.starts_with("`Walk` breaks 1 promise\n  reward (step "), "{text}");
+    assert!(text.ends_with("expected a number that is finite, as `f32` too, found NaN"), "{text}");
+}
+
+#[test]
+fn an_observation_outside_its_box_is_named_by_component_and_bounds() {
+    let [violation] = &violations(Fault::ObservationTooLarge)[..] else { panic!("one violation") };
+    let text = violation.to_string();
+    let expected = "expected component 0 between 0 and 10, found 10.5 in [10.5, 0.0]";
+    assert!(text.starts_with("observation (step ") && text.ends_with(expected), "{text}");
 }
