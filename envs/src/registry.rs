@@ -117,7 +117,9 @@ impl EnvEntry {
         let error = |reason: String| EnvError::Args { id: self.id.to_owned(), reason };
         let args = args.clone().try_into::<E::Args>();
         let args = args.map_err(|cause| error(cause.to_string().trim().replace('\n', " ")))?;
-        E::make(self, args).map_err(error)
+        let env = E::make(self, args).map_err(error)?;
+        env.spec().check()?;
+        Ok(env)
     }
 
     /// Every argument with its default, as `[env.args]` takes them; reset bounds that are not given

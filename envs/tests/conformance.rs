@@ -206,3 +206,45 @@ fn box_actions_beyond_their_bounds_are_clipped() {
     assert_eq!(row(-2.0), row(f32::NEG_INFINITY));
     assert_ne!(row(2.0), row(1.9));
 }
+
+/// Physics that explode: the step that leaves `f32` is refused, one by one and in blocks.
+#[test]
+fn an_observation_that_leaves_f32_is_refused_with_environment_and_step() {
+    let args: toml::Table = "tau = 1e38\nforce_mag = 1e5\nx_threshold = 1e300".parse().unwrap();
+    for n_envs in [1, 3, 20] {
+        let mut envs = rlrun_envs::make_vec("CartPole-v1", n_envs, &args).unwrap();
+        envs.reset(0).unwrap();
+        let actions = Actions::Discrete(vec![1; n_envs]);
+        let error = (0..4).find_map(|_| envs.step(&actions).err()).unwrap();
+        let EnvError::NonFinite { id, lane, step, what, value } = &error else { panic!("{error}") };
+        assert_eq!((id.as_str(), *lane), ("CartPole-v1", 0), "{n_envs}");
+        assert!(*step >= 1 && what.starts_with("observation component ") && !value.is_finite());
+    }
+}
+
+#[test]
+fn arguments_that_make_an_impossible_space_are_refused_when_it_is_made() {
+    let args: toml::Table = "x_threshold = 1e300\nmax_position = 0.0".parse().unwrap();
+    assert!(rlrun_envs::make("CartPole-v1", &args).is_err());
+    let args: toml::Table = "max_speed = 1e-300\nmin_position = inf".parse().unwrap();
+    assert!(rlrun_envs::make("MountainCar-v0", &args).is_err());
+}
+
+#[test]
+fn vectors_show_starts_limits_and_pictures_however_they_step() {
+    for entry in ENVS {
+        for n_envs in [2, 9] {
+            let limited = WrapperConfig { max_episode_steps: Some(3), ..WrapperConfig::default() };
+            let mut envs = entry.make_wrapped(n_envs, &no_args(), &limited).unwrap();
+            envs.reset(0).unwrap();
+            assert_eq!(envs.starts(), vec![true; n_envs], "{}", entry.id);
+            let actions = random_actions(entry, n_envs, 3);
+            for (t, actions) in (1..).zip(&actions) {
+                let lengths = envs.step(actions).unwrap().lengths.clone();
+                assert_eq!(lengths, vec![t; n_envs], "{}", entry.id);
+                assert_eq!(envs.starts(), vec![t == 3; n_envs], "{}", entry.id);
+            }
+            assert!(envs.masks().is_empty() && envs.render(1).is_some(), "{}", entry.id);
+        }
+    }
+}

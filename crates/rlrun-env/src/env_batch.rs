@@ -36,8 +36,7 @@ impl<E: Env> EnvBatch<E> {
     pub(crate) fn begin(&mut self) -> Result<(), EnvError> {
         self.episodes.start(&self.obs)?;
         self.masks.read_all(&self.envs);
-        self.step.terminated.fill(false);
-        self.masks.check_rows(&self.spec, &self.episodes, 0, &self.step.terminated)
+        self.masks.check_rows(&self.spec, &self.episodes, 0, |_| false)
     }
 
     /// Refuses what cannot be acted out now.
@@ -51,7 +50,8 @@ impl<E: Env> EnvBatch<E> {
     /// into `obs`.
     pub(crate) fn record(&mut self) -> Result<(), EnvError> {
         self.masks.read_all(&self.envs);
-        self.masks.check_rows(&self.spec, &self.episodes, 1, &self.step.terminated)?;
+        let terminated = &self.step.terminated;
+        self.masks.check_rows(&self.spec, &self.episodes, 1, |lane| terminated[lane])?;
         self.episodes.record(&mut self.step)?;
         self.step.next_masks.clear();
         self.step.next_masks.extend_from_slice(self.masks.rows());
@@ -66,11 +66,7 @@ impl<E: Env> EnvBatch<E> {
             self.episodes.begin(lane, &self.obs[lane * dim..(lane + 1) * dim])?;
             self.masks.read(&self.envs, lane);
         }
-        if self.step.finished.is_empty() {
-            return Ok(());
-        }
-        let nowhere = [false].repeat(self.envs.len());
-        self.masks.check_rows(&self.spec, &self.episodes, 0, &nowhere)
+        self.masks.check_rows(&self.spec, &self.episodes, 0, |_| false)
     }
 
     /// `episodes.*`, `obs` and `env.<lane>.*`.

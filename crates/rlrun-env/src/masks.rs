@@ -50,7 +50,7 @@ impl Masks {
         spec: &EnvSpec,
         episodes: &Episodes,
         ahead: u32,
-        terminated: &[bool],
+        is_over: impl Fn(usize) -> bool,
     ) -> Result<(), EnvError> {
         if self.rows.is_empty() {
             return Ok(());
@@ -62,7 +62,7 @@ impl Masks {
                 if choices.contains(&true) {
                     continue;
                 }
-                if !terminated[lane] {
+                if !is_over(lane) {
                     let (id, step) = (spec.id.clone(), episodes.elapsed(lane) + ahead);
                     return Err(EnvError::NoLegalAction { id, lane, step, component });
                 }
