@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod bench;
+pub(crate) mod check_agent;
 pub(crate) mod check_env;
 pub(crate) mod config;
 pub(crate) mod eval;

@@ -55,6 +55,7 @@ enum Command {
     List(commands::list::Args),
     Config(commands::config::Args),
     CheckEnv(commands::check_env::Args),
+    CheckAgent(commands::check_agent::Args),
     Bench(commands::bench::Args),
 }
 
@@ -88,6 +89,7 @@ pub fn main_with(algorithms: &[Algorithm], environments: &[Environment]) -> Exit
         Command::List(args) => commands::list::run(&args, tables),
         Command::Config(args) => commands::config::run(&args, tables),
         Command::CheckEnv(args) => commands::check_env::run(&args, tables),
+        Command::CheckAgent(args) => commands::check_agent::run(&args, tables),
         Command::Bench(args) => commands::bench::run(&args),
     };
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)

@@ -95,10 +95,11 @@ pub(crate) fn init_log(bar: &ProgressBar, default_level: &str) {
 /// Shows what the trainer does from now on, as `rlrun train` does: its table of metrics on the
 /// standard output, and its log (evaluations, warnings) on the standard error.
 ///
-/// ```no_run
+/// ```
 /// # use rlrun::prelude::*;
 /// # fn main() -> Result<(), ConfigError> {
-/// # let run_file = "";
+/// # let run_file = "algorithm = 'ppo'\nenv.id = 'CartPole-v1'\nagent.n_steps = 64\n\
+/// #     train = { total_timesteps = 64, n_eval_episodes = 1, n_rescore_episodes = 1 }";
 /// let mut trainer = Run::load(run_file, ALGORITHMS, &[])?.into_trainer()?;
 /// rlrun_cli::show(&mut trainer);
 /// trainer.run()?;

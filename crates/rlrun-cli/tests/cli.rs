@@ -316,6 +316,20 @@ fn check_env_reports_on_every_environment() {
 }
 
 #[test]
+fn check_agent_reports_on_the_agent_of_a_run_file() {
+    let place = Place::new();
+    let outcome = place.call(&["check-agent", "run.toml"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let expected = "the agent on `CartPole-v1` forgets nothing (256 steps, 8 updates";
+    assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
+    place.call(&["check-agent", "no.toml"]).failed_with(2, &["cannot read the run file `no.toml`"]);
+    place
+        .with("n_steps = 32", "n_steps = 0")
+        .call(&["check-agent", "run.toml"])
+        .failed_with(2, &["`run.toml`", "`agent.n_steps` is `0`"]);
+}
+
+#[test]
 fn arguments_and_wrappers_that_cannot_be_are_refused() {
     let place = Place::new();
     let with = |table: &str| RUN_FILE.replace("[agent]", &format!("{table}\n[agent]"));

@@ -33,6 +33,9 @@ fn every_command_knows_its_environments_and_algorithms() {
     assert!(call(&["list", "envs", "Corridor8-v0"]).contains("| actions | `Discrete(2)` |"));
     assert!(call(&["list", "algorithms"]).contains("stubborn"));
     assert!(call(&["config", "stubborn"]).contains("# The action to repeat for ever\naction = 1"));
+    let text = "algorithm = 'stubborn'\nenv.id = 'Corridor4-v0'\ntrain.total_timesteps = 50";
+    fs::write(dir.path().join("check.toml"), text).unwrap();
+    assert!(call(&["check-agent", "check.toml"]).contains("forgets nothing"));
     for id in ["Corridor4-v0", "Corridors-v0"] {
         assert!(call(&["check-env", id]).contains("keeps every promise"), "{id}");
     }

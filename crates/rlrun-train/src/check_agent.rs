@@ -29,6 +29,7 @@ pub enum AgentCheck {
 
 /// A difference between an agent that was interrupted and one that was not.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AgentViolation {
     /// Where it was seen.
     pub check: AgentCheck,
@@ -42,6 +43,7 @@ pub struct AgentViolation {
 
 /// What `check_agent` found.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AgentReport {
     /// Environment.
     pub env: String,

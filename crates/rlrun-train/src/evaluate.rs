@@ -13,6 +13,7 @@ const MAX_EPISODE_STEPS: u32 = 1_000_000;
 
 /// Returns of whole episodes and what they say about the policy.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Undiscounted return of each episode: first every environment's first episode in order of
     /// the environments, then their second episodes, and so on.

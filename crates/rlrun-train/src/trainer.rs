@@ -68,6 +68,7 @@ struct Best {
 
 /// What one vector step brought.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct StepReport {
     /// Training episodes that finished.
     pub finished: Vec<EpisodeStats>,
@@ -81,6 +82,7 @@ pub struct StepReport {
 
 /// An evaluation during training, and whether it is the best so far.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ScoredEvaluation {
     /// The evaluation.
     pub evaluation: Evaluation,
