@@ -57,6 +57,18 @@ fn actions_fill_the_box_while_warming_up_and_never_leave_it() {
 }
 
 #[test]
+fn warm_up_ends_with_the_action_at_learning_starts() {
+    // The actors differ, what they explore with does not; steps 0 and 2 are before, 4 is not.
+    let drawn = [16, 8].map(|width| {
+        let net_arch = rlrun_agents::networks::NetArch::Same(vec![width]);
+        let mut agent = build(SacConfig { net_arch, learning_starts: 4, ..config() });
+        [(); 3].map(|()| step(&mut *agent, |_| 0.0).0)
+    });
+    assert_eq!(drawn[0][..2], drawn[1][..2]);
+    assert_ne!(drawn[0][2], drawn[1][2]);
+}
+
+#[test]
 fn the_replay_buffer_keeps_actions_in_plus_minus_one() {
     let mut agent = build(config());
     let (values, _) = step(&mut *agent, |_| 0.0);
