@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn progress_falls_from_one_to_zero() {
         let mut clock = Clock::new(250, 1_000);
-        assert_eq!(clock.progress_remaining(), 1.0);
+        assert_eq!((clock.progress_remaining(), clock.total_timesteps()), (1.0, 1_000));
         clock.advance();
         assert_eq!(clock.progress_remaining(), 0.75);
         (0..9).for_each(|_| clock.advance());
