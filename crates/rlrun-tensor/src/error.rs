@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 use thiserror::Error;
 
+use crate::call::InCall;
+
 /// A place in the source code.
 pub type Site = &'static Location<'static>;
 
@@ -222,7 +224,7 @@ pub(crate) fn raise(error: TensorError) -> ! {
     if CATCHING.get() > 0 {
         resume_unwind(Box::new(error));
     }
-    panic!("{error}")
+    panic!("{error}{InCall}")
 }
 
 /// The value of a fallible step of a formula, or the end of the formula.

@@ -1,10 +1,9 @@
 //! Writing into a tensor: what is refused, the version bump, and the history of what was written.
 
-use std::panic::Location;
-
 use smallvec::SmallVec;
 
 use crate::autograd::{Grads, NodeRef, Saver, edges, new_node};
+use crate::call;
 use crate::error::{TensorError, ok};
 use crate::layout::{Layout, gather};
 use crate::mode;
@@ -108,7 +107,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn update_each(&self, op: &'static str, f: impl Fn(&mut [f32])) {
         let mut memory = self.storage.write();
-        memory.last_write = Some((op, Location::caller()));
+        memory.last_write = Some((op, call::site()));
         let Buffer::F32(target) = &mut memory.buffer else { unreachable!("the dtype was checked") };
         if self.layout.is_dense() {
             f(&mut target[self.layout.offset..][..self.numel()]);
@@ -141,13 +140,13 @@ impl Tensor {
         let first = self.storage.address() < other.storage.address();
         if first {
             let mut memory = self.storage.write();
-            memory.last_write = Some((op, Location::caller()));
+            memory.last_write = Some((op, call::site()));
             let source = other.storage.read();
             update(&mut memory.buffer, &self.layout, f32s(&source), &spread, f);
         } else {
             let source = other.storage.read();
             let mut memory = self.storage.write();
-            memory.last_write = Some((op, Location::caller()));
+            memory.last_write = Some((op, call::site()));
             update(&mut memory.buffer, &self.layout, f32s(&source), &spread, f);
         }
         self.bump();
@@ -162,7 +161,7 @@ impl Tensor {
         f: impl Fn(&mut [f32], &[f32]),
     ) {
         let mut memory = self.storage.write();
-        memory.last_write = Some((op, Location::caller()));
+        memory.last_write = Some((op, call::site()));
         update(&mut memory.buffer, &self.layout, source, spread, f);
         drop(memory);
         self.bump();
@@ -286,7 +285,7 @@ impl Tensor {
     #[track_caller]
     fn write_whole_numbers(&self, op: &'static str, numbers: impl Iterator<Item = i64>) {
         let mut memory = self.storage.write();
-        memory.last_write = Some((op, Location::caller()));
+        memory.last_write = Some((op, call::site()));
         let places = self.layout.offsets().zip(numbers);
         match &mut memory.buffer {
             Buffer::I64(target) => places.for_each(|(at, number)| target[at] = number),

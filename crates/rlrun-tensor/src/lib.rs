@@ -15,6 +15,7 @@
 //! ```
 
 mod autograd;
+mod call;
 mod diagnostics;
 mod error;
 mod graph_watch;
@@ -33,6 +34,7 @@ mod tensor;
 mod view;
 
 pub use autograd::{Backward, grad};
+pub use call::{CallGuard, LayerPath};
 pub use diagnostics::{GraphStats, ModeCounts, assert_no_graph, graph_stats, mode_counts};
 pub use error::{Origin, Site, TensorError, catch};
 pub use graph_watch::{GraphWarning, GraphWatch};

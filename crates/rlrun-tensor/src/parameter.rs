@@ -1,9 +1,8 @@
 //! Parameters: trainable leaves.
 
-use std::panic::Location;
-
+use crate::call;
 use crate::layout::Layout;
-use crate::mode::no_grad;
+use crate::mode::GradModeGuard;
 use crate::pool::Scratch;
 use crate::storage::Buffer;
 use crate::tensor::Tensor;
@@ -32,7 +31,9 @@ impl Parameter {
     /// As [`Parameter::new`], and if `data` is not a matrix.
     #[track_caller]
     pub fn column_major(data: &Tensor) -> Parameter {
-        let transposed = no_grad(|| data.transpose(0, 1).clone_contiguous());
+        let mode = GradModeGuard::no_grad();
+        let transposed = data.transpose(0, 1).clone_contiguous();
+        drop(mode);
         let mut layout = transposed.layout;
         layout.shape.swap(0, 1);
         layout.strides.swap(0, 1);
@@ -65,7 +66,7 @@ impl Parameter {
     #[track_caller]
     fn write_memory(&self, f: impl FnOnce(&mut [f32], &[f32]), grad: &[f32]) {
         let mut memory = self.0.storage.write();
-        memory.last_write = Some(("optimizer step", Location::caller()));
+        memory.last_write = Some(("optimizer step", call::site()));
         let Buffer::F32(values) = &mut memory.buffer else { unreachable!("a parameter holds f32") };
         f(&mut values[self.0.layout.offset..][..grad.len()], grad);
     }

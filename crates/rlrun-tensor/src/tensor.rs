@@ -2,9 +2,9 @@
 //! it was made.
 
 use std::cell::RefCell;
-use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 
+use crate::call;
 use crate::diagnostics;
 use crate::error::{Origin, Site, TensorError, ok, raise};
 use crate::layout::{Layout, Shape, checked_numel};
@@ -98,7 +98,7 @@ impl Tensor {
             storage,
             layout,
             counter: None,
-            made_at: Location::caller(),
+            made_at: call::site(),
             mode_at,
             meta: OnceLock::new(),
         })
@@ -112,7 +112,7 @@ impl Tensor {
             storage: self.storage.clone(),
             layout,
             counter: self.counter.clone(),
-            made_at: Location::caller(),
+            made_at: call::site(),
             mode_at: self.mode_at,
             meta: OnceLock::new(),
         })
@@ -138,8 +138,7 @@ impl Tensor {
             && let Some(inner) = Arc::get_mut(&mut used)
         {
             fill(&mut inner.storage.fresh_f32()[..numel]);
-            (inner.layout, inner.made_at, inner.mode_at) =
-                (layout, Location::caller(), Some(mode_at));
+            (inner.layout, inner.made_at, inner.mode_at) = (layout, call::site(), Some(mode_at));
             diagnostics::count_tensor();
             return Tensor(Some(used));
         }

@@ -2,6 +2,7 @@
 
 use super::node::Edge;
 use super::walk::{Targets, Walk};
+use crate::call::CallGuard;
 use crate::error::{TensorError, ok, raise};
 use crate::tensor::Tensor;
 
@@ -44,6 +45,7 @@ impl Tensor {
     /// [`TensorError::NoInputs`] or [`TensorError::GradWrtNotRequired`] for such `inputs`.
     #[track_caller]
     pub fn backward_with(&self, options: Backward<'_>) {
+        let _call = CallGuard::named("backward");
         if options.inputs.is_some_and(<[_]>::is_empty) {
             raise(TensorError::NoInputs);
         }
@@ -66,6 +68,7 @@ impl Tensor {
     /// As [`Tensor::backward_with`], and [`TensorError::GradWrtNotRequired`].
     #[track_caller]
     pub fn grad_of(&self, wrt: &[&Tensor], options: Backward<'_>) -> Vec<Option<Tensor>> {
+        let _call = CallGuard::named("grad");
         let (edge, gradient) = self.start(options.gradient);
         let targets = Targets::captured(&edge, &edges_of(wrt));
         Walk::new(options, Some(targets)).run(&edge, gradient)
@@ -109,11 +112,10 @@ impl Tensor {
 #[track_caller]
 pub fn grad(of: &Tensor, wrt: &[&Tensor], options: Backward<'_>) -> Vec<Tensor> {
     let found = of.grad_of(wrt, options);
-    let unused = |(grad, tensor): (Option<Tensor>, &&Tensor)| match grad {
-        Some(grad) => grad,
-        None => raise(TensorError::UnusedInGraph { tensor: tensor.origin() }),
-    };
-    found.into_iter().zip(wrt).map(unused).collect()
+    if let Some(unused) = found.iter().position(Option::is_none) {
+        raise(TensorError::UnusedInGraph { tensor: wrt[unused].origin() });
+    }
+    found.into_iter().flatten().collect()
 }
 
 /// Where gradients of these tensors arrive; nowhere for a view that was cut off from its root.
@@ -122,7 +124,11 @@ fn edges_of(tensors: &[&Tensor]) -> Vec<Option<Edge>> {
     if let Some(constant) = tensors.iter().find(|tensor| !tensor.requires_grad()) {
         raise(TensorError::GradWrtNotRequired { tensor: constant.origin() });
     }
-    tensors.iter().map(|tensor| ok(tensor.edge("backward"))).collect()
+    let mut edges = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        edges.push(ok(tensor.edge("backward")));
+    }
+    edges
 }
 
 /// Says once that a recorded gradient and its leaf hold each other.

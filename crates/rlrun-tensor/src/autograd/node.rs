@@ -1,13 +1,13 @@
 //! Recorded operations: nodes, their edges, and what they keep for backward.
 
 use std::cell::RefCell;
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::call;
 use crate::diagnostics;
 use crate::error::{Site, TensorError, ok, raise};
 use crate::meta::{Hook, Meta};
@@ -212,6 +212,8 @@ pub(crate) struct Saver<'a> {
     op: &'static str,
     edges: &'a Edges,
     saves: bool,
+    /// Why the operation cannot be recorded: raised after the rule, which does not know its caller.
+    refused: Option<TensorError>,
 }
 
 impl Saver<'_> {
@@ -221,30 +223,27 @@ impl Saver<'_> {
     }
 
     /// Keeps an input.
-    #[track_caller]
     pub(crate) fn input(&mut self, tensor: &Tensor) -> Saved {
         self.saves = true;
         if tensor.is_inference() {
-            raise(TensorError::SaveInferenceForBackward { op: self.op, tensor: tensor.origin() });
+            let tensor = tensor.origin();
+            self.refused = Some(TensorError::SaveInferenceForBackward { op: self.op, tensor });
         }
         Saved::new(tensor.clone(), tensor.counter().version(), Kept::Input)
     }
 
     /// Keeps an input if `when`.
-    #[track_caller]
     pub(crate) fn input_if(&mut self, when: bool, tensor: &Tensor) -> Option<Saved> {
         when.then(|| self.input(tensor))
     }
 
     /// Keeps the result.
-    #[track_caller]
     pub(crate) fn result(&mut self, tensor: &Tensor) -> Saved {
         self.saves = true;
         Saved::new(tensor.detach(), tensor.counter().version(), Kept::Result)
     }
 
     /// Keeps what `target` will be after the write that is about to happen.
-    #[track_caller]
     pub(crate) fn result_of_write(&mut self, target: &Tensor) -> Saved {
         self.saves = true;
         let kept = match target.base_and_steps() {
@@ -305,7 +304,11 @@ impl Tensor {
 /// Where gradients of `inputs` go.
 #[track_caller]
 pub(crate) fn edges(op: &'static str, inputs: &[&Tensor]) -> Edges {
-    inputs.iter().map(|input| ok(input.edge(op))).collect()
+    let mut edges = Edges::new();
+    for input in inputs {
+        edges.push(ok(input.edge(op)));
+    }
+    edges
 }
 
 /// A node with these edges.
@@ -318,13 +321,16 @@ pub(crate) fn new_node<B>(
 where
     B: Fn(&Tensor, &NodeRef) -> Grads + Send + Sync + 'static,
 {
-    let mut saver = Saver { op, edges: &edges, saves: false };
+    let mut saver = Saver { op, edges: &edges, saves: false, refused: None };
     let backward: BackwardFn = Box::new(rule(&mut saver));
+    if let Some(error) = saver.refused {
+        raise(error);
+    }
     let saves = AtomicBool::new(saver.saves);
     let node = Arc::new(Node {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         op,
-        at: Location::caller(),
+        at: call::site(),
         edges,
         saves,
         backward: Mutex::new(Some(backward)),

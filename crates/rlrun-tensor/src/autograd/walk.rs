@@ -9,6 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::backward::Backward;
 use super::node::{Edge, NodeRef};
+use crate::call::CallGuard;
 use crate::diagnostics;
 use crate::error::{TensorError, raise};
 use crate::meta::{Hook, Meta};
@@ -262,7 +263,7 @@ impl Walk {
         let state = leaf.lock();
         let (hooks, grad) = (state.post_hooks.clone(), state.grad.clone());
         drop(state);
-        let _mode = GradModeGuard::hook();
+        let _users = (GradModeGuard::hook(), CallGuard::users());
         for (hook, grad) in hooks.iter().zip(std::iter::repeat(grad).flatten()) {
             hook(&grad);
         }
@@ -308,7 +309,7 @@ impl Walk {
 
 /// What a hook makes of a gradient.
 fn hooked(hook: &Hook, gradient: Tensor) -> Tensor {
-    let _mode = GradModeGuard::hook();
+    let _users = (GradModeGuard::hook(), CallGuard::users());
     match hook(&gradient) {
         Some(other) if other.dims() != gradient.dims() => {
             let (expected, found) = (gradient.dims().to_vec(), other.dims().to_vec());

@@ -3,6 +3,7 @@
 use crate::autograd::NodeRef;
 use crate::error::{TensorError, ok, raise};
 use crate::layout::{Layout, dim_index};
+use crate::mode::GradModeGuard;
 use crate::storage::{Buffer, StorageRef};
 use crate::tensor::Tensor;
 
@@ -122,7 +123,8 @@ impl Tensor {
     /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
     #[track_caller]
     pub fn argmax(&self, dim: isize) -> Tensor {
-        crate::mode::no_grad(|| self.max_dim(dim, false).1)
+        let _mode = GradModeGuard::no_grad();
+        self.max_dim(dim, false).1
     }
 
     /// The first place of the smallest element along a dimension (`i64`); NaN wins.
@@ -131,7 +133,8 @@ impl Tensor {
     /// If `dim` is out of range, or [`TensorError::EmptyReduction`] of no elements.
     #[track_caller]
     pub fn argmin(&self, dim: isize) -> Tensor {
-        crate::mode::no_grad(|| self.min_dim(dim, false).1)
+        let _mode = GradModeGuard::no_grad();
+        self.min_dim(dim, false).1
     }
 
     /// Where the best element of each line lies, row-major, and the dimension's index.

@@ -185,7 +185,10 @@ impl Tensor {
     /// As [`Tensor::cat`].
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], dim: isize) -> Tensor {
-        let layers: Vec<Tensor> = tensors.iter().map(|tensor| tensor.unsqueeze(dim)).collect();
+        let mut layers = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            layers.push(tensor.unsqueeze(dim));
+        }
         let joined = Tensor::cat(&layers.iter().collect::<Vec<_>>(), dim);
         if !joined.is_inference() && tensors.iter().all(|tensor| tensor.is_inference()) {
             return joined.view(joined.dims());
@@ -211,12 +214,11 @@ impl Tensor {
         if ok(checked_numel("repeat", &shape)) == 0 {
             return self.repeated_to_nothing(&shape);
         }
-        let start = self.clone_contiguous().result_of_shape(&start);
-        times
-            .iter()
-            .enumerate()
-            .filter(|(_, times)| **times != 1)
-            .fold(start, |whole, (dim, &times)| Tensor::cat(&vec![&whole; times], dim as isize))
+        let mut whole = self.clone_contiguous().result_of_shape(&start);
+        for (dim, &times) in times.iter().enumerate().filter(|(_, times)| **times != 1) {
+            whole = Tensor::cat(&vec![&whole; times], dim as isize);
+        }
+        whole
     }
 
     #[track_caller]
@@ -252,8 +254,8 @@ impl Tensor {
     #[track_caller]
     pub fn flip(&self, dims: &[isize]) -> Tensor {
         ok(self.expect_f32("flip"));
-        let dims: Vec<_> =
-            dims.iter().map(|&dim| ok(dim_index("flip", dim, self.ndim()))).collect();
+        let dims = dims.iter().map(|&dim| dim_index("flip", dim, self.ndim()));
+        let dims: Vec<_> = ok(dims.collect());
         if (1..dims.len()).any(|at| dims[..at].contains(&dims[at])) {
             let detail = format!("{dims:?} names a dimension twice");
             raise(TensorError::ShapeMismatch { op: "flip", detail });

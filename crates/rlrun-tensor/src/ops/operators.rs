@@ -64,7 +64,7 @@ impl Neg for &Tensor {
 
 /// In place, as in PyTorch: every handle on the tensor and every view of it sees the write.
 macro_rules! assignment {
-    ($trait:ident, $method:ident, $in_place:ident, $of_number:expr) => {
+    ($trait:ident, $method:ident, $in_place:ident, $number:ident, $of_number:ident $(, $sign:tt)?) => {
         impl $trait<&Tensor> for Tensor {
             #[track_caller]
             fn $method(&mut self, right: &Tensor) {
@@ -79,14 +79,14 @@ macro_rules! assignment {
         }
         impl $trait<f32> for Tensor {
             #[track_caller]
-            fn $method(&mut self, right: f32) {
-                $of_number(self, right);
+            fn $method(&mut self, $number: f32) {
+                self.$of_number($($sign)? $number);
             }
         }
     };
 }
 
-assignment!(AddAssign, add_assign, add_, Tensor::add_scalar_);
-assignment!(SubAssign, sub_assign, sub_, |x: &Tensor, number: f32| x.add_scalar_(-number));
-assignment!(MulAssign, mul_assign, mul_, Tensor::mul_scalar_);
-assignment!(DivAssign, div_assign, div_, Tensor::div_scalar_);
+assignment!(AddAssign, add_assign, add_, number, add_scalar_);
+assignment!(SubAssign, sub_assign, sub_, number, add_scalar_, -);
+assignment!(MulAssign, mul_assign, mul_, number, mul_scalar_);
+assignment!(DivAssign, div_assign, div_, number, div_scalar_);

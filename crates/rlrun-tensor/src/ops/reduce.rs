@@ -1,10 +1,11 @@
 //! Sums and means over some or all dimensions, and any reduction over several.
 
 use crate::autograd::NodeRef;
+use crate::call::CallGuard;
 use crate::error::{TensorError, ok};
 use crate::kernels;
 use crate::layout::{Shape, dim_index};
-use crate::mode::{self, no_grad};
+use crate::mode::{self, GradModeGuard};
 use crate::tensor::Tensor;
 
 /// A row-major array seen as `[outer, extent, inner]` around one dimension.
@@ -109,7 +110,10 @@ impl Tensor {
     #[track_caller]
     pub fn mean(&self) -> Tensor {
         let (shape, count) = (self.layout.shape, self.numel() as f32);
-        let value = no_grad(|| self.sum() / count);
+        let value = {
+            let _mode = GradModeGuard::no_grad();
+            self.sum() / count
+        };
         value.record("mean", [self], |_| {
             move |grad: &Tensor, _: &NodeRef| [Some(spread(&(grad / count), &shape))]
         })
@@ -145,7 +149,11 @@ impl Tensor {
             return self.sum();
         }
         let at = ok(named("sum", dims, self.ndim()));
-        at.iter().rev().fold(self.clone(), |sum, &dim| sum.sum_dim(dim as isize, keepdim))
+        let mut sum = self.clone();
+        for &dim in at.iter().rev() {
+            sum = sum.sum_dim(dim as isize, keepdim);
+        }
+        sum
     }
 
     /// A reduction over several dimensions by one over a single dimension: the dimensions are
@@ -159,6 +167,8 @@ impl Tensor {
         reduce: impl FnOnce(&Tensor) -> Tensor,
     ) -> Tensor {
         let last = ok(named(op, dims, self.ndim()));
+        // `reduce` is a closure, which does not know its caller.
+        let _call = CallGuard::named(op);
         if self.ndim() == 0 {
             return reduce(self);
         }
@@ -221,7 +231,10 @@ impl Tensor {
     pub fn mean_dim(&self, dim: isize, keepdim: bool) -> Tensor {
         let at = ok(dim_index("mean", dim, self.ndim()));
         let extent = self.dims().get(at).copied().unwrap_or(1) as f32;
-        let value = no_grad(|| self.sum_dim(dim, keepdim) / extent);
+        let value = {
+            let _mode = GradModeGuard::no_grad();
+            self.sum_dim(dim, keepdim) / extent
+        };
         let (whole, kept) = (self.layout.shape, reduced(self.dims(), at, true));
         value.record("mean", [self], |_| {
             move |grad: &Tensor, _: &NodeRef| {

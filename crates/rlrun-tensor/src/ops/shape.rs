@@ -284,7 +284,10 @@ impl Tensor {
     #[track_caller]
     pub fn unbind(&self, dim: isize) -> Vec<Tensor> {
         let extent = self.dims()[ok(existing_dim("unbind", dim, self.ndim()))];
-        let at = |index| self.step(ok(self.select_step("unbind", dim, index as isize)), true);
-        (0..extent).map(at).collect()
+        let mut parts = Vec::with_capacity(extent);
+        for index in 0..extent {
+            parts.push(self.step(ok(self.select_step("unbind", dim, index as isize)), true));
+        }
+        parts
     }
 }

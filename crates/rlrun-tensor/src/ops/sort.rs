@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::error::{TensorError, ok, raise};
 use crate::layout::dim_index;
-use crate::mode::no_grad;
+use crate::mode::GradModeGuard;
 use crate::tensor::Tensor;
 
 use super::reduce::Around;
@@ -55,10 +55,12 @@ impl Tensor {
             let bound = format!("an extent of {extent}");
             raise(TensorError::IndexOutOfRange { op: "topk", what: "k", index: k as i64, bound });
         }
-        let order = no_grad(|| match self.ndim() {
+        let mode = GradModeGuard::no_grad();
+        let order = match self.ndim() {
             0 => self.argsort(dim, true),
             _ => self.argsort(dim, true).narrow(dim, 0, k),
-        });
+        };
+        drop(mode);
         let places = Tensor::from_i64(&order.to_vec_i64(), order.dims());
         (self.gather(dim, &places), places)
     }
