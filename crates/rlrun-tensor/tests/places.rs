@@ -1,15 +1,18 @@
 //! Whatever is called, messages name the line of the caller: where a result was made, where an
 //! operation was recorded, where a refusal ends the program.
 
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 
 use rlrun_tensor::{
     Activation, Backward, Parameter, Reduction, Tensor, TensorError, catch, grad, inference_mode,
     no_grad, phase, phase_counts,
 };
 
+/// A call and its text.
 type Op = (&'static str, fn(&Tensor) -> Tensor);
+type Write = (&'static str, fn(&mut Tensor));
+type Refusal = (&'static str, fn(&Tensor));
 
 macro_rules! ops {
     ($($op:expr;)*) => { [$((stringify!($op), $op as fn(&Tensor) -> Tensor)),*] };
@@ -98,7 +101,7 @@ fn results_and_records_carry_the_line_of_the_caller() {
 }
 
 /// Writes to a matrix `[2, 2]`.
-fn writes() -> Vec<(&'static str, fn(&mut Tensor))> {
+fn writes() -> Vec<Write> {
     macro_rules! writes {
         ($($op:expr;)*) => { vec![$((stringify!($op), $op as fn(&mut Tensor))),*] };
     }
@@ -132,14 +135,14 @@ fn writes_carry_the_line_of_the_caller() {
 }
 
 /// Refused calls, of a matrix `[2, 2]` that requires grad.
-fn refusals() -> Vec<(&'static str, fn(&Tensor))> {
+fn refusals() -> Vec<Refusal> {
     macro_rules! refusals {
         ($($call:expr;)*) => { vec![$((stringify!($call), (|x| { let _ = $call(x); }) as fn(&Tensor))),*] };
     }
     fn wrong() -> Tensor {
         Tensor::ones([3, 5])
     }
-    let mut all: Vec<(&'static str, fn(&Tensor))> = refusals! {
+    let mut all: Vec<Refusal> = refusals! {
         |x: &Tensor| x + &wrong(); |x: &Tensor| x - &wrong(); |x: &Tensor| x * &wrong();
         |x: &Tensor| x / &wrong(); |x: &Tensor| x + wrong(); |x: &Tensor| x.clone() * wrong();
         |x: &Tensor| x.pow_tensor(&wrong()); |x: &Tensor| x.maximum(&wrong());
@@ -195,11 +198,11 @@ fn panic_of(f: impl FnOnce()) -> Option<(String, String)> {
     std::panic::set_hook(Box::new(|info| {
         let file = info.location().map_or("", |at| at.file()).to_owned();
         let text = info.payload_as_str().unwrap_or_default().to_owned();
-        *LAST.lock().unwrap() = Some((file, text));
+        *LAST.lock() = Some((file, text));
     }));
     let outcome = catch_unwind(AssertUnwindSafe(f));
     std::panic::set_hook(usual);
-    outcome.err().and_then(|_| LAST.lock().unwrap().take())
+    outcome.err().and_then(|_| LAST.lock().take())
 }
 
 /// One test, since a panic hook belongs to the process.
