@@ -42,9 +42,11 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// Whether the reader of our output has left, as in `rlrun list envs | head -1`.
+/// Whether the reader of our output has left, as in `rlrun list envs | head -1`. A pipe that stands
+/// in the place of a file is another matter: what was to be written is then lost, and the error says
+/// of which file.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
+    let cause = error.downcast_ref::<io::Error>();
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 

@@ -85,6 +85,8 @@ pub(crate) fn init_log(bar: &ProgressBar, default_level: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
+        // A closed or full standard error is no reason to panic: training does not hang on it.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(move || AboveBar { bar: bar.clone(), output: io::stderr() })
         .try_init()
@@ -109,6 +111,13 @@ pub(crate) fn init_log(bar: &ProgressBar, default_level: &str) {
 pub fn show(trainer: &mut Trainer) {
     init_log(&ProgressBar::hidden(), "info");
     trainer.logger.add(Box::new(Console::stdout()));
+}
+
+/// Prints what is said beside a result. Nobody may be there to read it any more (`| head`), which
+/// does not make what was done a failure.
+pub(crate) fn say(text: &str) {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).ok();
 }
 
 /// Output that is written above the bar.

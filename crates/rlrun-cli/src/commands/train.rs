@@ -1,7 +1,7 @@
 //! `rlrun train`: trains an agent from a run file, or goes on with a run.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -71,12 +71,12 @@ fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result
     trainer.trace_modes = args.trace_modes;
     let trained = train(&mut trainer, bar);
     if args.trace_modes {
-        io::stdout().write_all(mode_trace::table(&phase_counts()).as_bytes())?;
+        terminal::say(&mode_trace::table(&phase_counts()));
     }
     trained?;
     if !args.quiet {
         let (dir, program) = (dir.display(), terminal::program());
-        writeln!(io::stdout(), "run folder: {dir}\nnext: {program} eval --checkpoint {dir}")?;
+        terminal::say(&format!("run folder: {dir}\nnext: {program} eval --checkpoint {dir}\n"));
     }
     Ok(())
 }

@@ -7,19 +7,28 @@ use rlrun_core::State;
 use super::{Record, Row, Sink};
 
 /// Writes each row of metrics as a table, grouped by the part of the tag before the slash.
+///
+/// Nothing of a run hangs on what is only looked at: an output that cannot be written any more (a
+/// closed pipe, a full disk) is dropped, and training goes on without it.
 pub struct Console {
-    output: Box<dyn Write + Send>,
+    output: Option<Box<dyn Write + Send>>,
 }
 
 impl Console {
     /// A console that writes to `output`, usually the standard output.
     pub fn new(output: Box<dyn Write + Send>) -> Console {
-        Console { output }
+        Console { output: Some(output) }
     }
 
     /// A console on the standard output.
     pub fn stdout() -> Console {
         Console::new(Box::new(io::stdout()))
+    }
+
+    fn try_to(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        if self.output.as_mut().is_some_and(|output| write(output.as_mut()).is_err()) {
+            self.output = None;
+        }
     }
 }
 
@@ -30,11 +39,13 @@ impl Sink for Console {
 
     fn write(&mut self, record: &Record<'_>) -> io::Result<()> {
         let Record::Metrics { row, .. } = record else { return Ok(()) };
-        self.output.write_all(table(row).as_bytes())
+        self.try_to(|output| output.write_all(table(row).as_bytes()));
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
+        self.try_to(|output| output.flush());
+        Ok(())
     }
 
     fn position(&self) -> State {
@@ -106,6 +117,28 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn an_output_whose_reader_has_left_is_dropped_and_asked_no_more() {
+        struct Closed(std::sync::Arc<std::sync::atomic::AtomicU32>);
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let writes = std::sync::Arc::default();
+        let mut console = Console::new(Box::new(Closed(std::sync::Arc::clone(&writes))));
+        let row = Row::from([(Cow::Borrowed("time/fps"), 1.0)]);
+        for step in 0..3 {
+            console.write(&Record::Metrics { step, row: &row }).unwrap();
+            console.flush().unwrap();
+        }
+        assert_eq!(writes.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]
