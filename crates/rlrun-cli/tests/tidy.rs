@@ -193,3 +193,22 @@ fn the_page_of_the_run_file_lists_every_shared_key_with_its_default() {
         }
     }
 }
+
+#[test]
+fn every_error_code_has_a_page_that_runs_its_advice() {
+    let page = read("docs/reference/errors.md");
+    let source = read("crates/rlrun-tensor/src/error.rs");
+    let codes: BTreeSet<&str> = source
+        .match_indices("\"E-")
+        .map(|(at, _)| source[at + 1..].split([':', '"']).next().unwrap())
+        .collect();
+    assert!(codes.len() > 30, "{codes:?}");
+    for code in codes {
+        let section = page.split("\n### ").find(|section| section.starts_with(&format!("{code} ")));
+        let section = section.unwrap_or_else(|| panic!("{code} has no section in errors.md"));
+        let (_, advice) = section.split_once("// What to do:\n").unwrap_or_else(|| {
+            panic!("the program of {code} in errors.md does not go on with `// What to do:`")
+        });
+        assert!(advice.split("```").next().is_some_and(|code| code.contains(';')), "{code}");
+    }
+}
