@@ -17,6 +17,7 @@
 mod autograd;
 mod call;
 mod diagnostics;
+mod display;
 mod error;
 mod graph_watch;
 mod inplace;
