@@ -6,8 +6,10 @@
 //! grad mode (`create_graph`) they give second-order gradients.
 
 mod backward;
+mod function;
 mod node;
 mod walk;
 
 pub use backward::{Backward, grad};
+pub use function::{Function, FunctionContext};
 pub(crate) use node::{Edge, Grads, Node, NodeRef, Saved, Saver, edges, new_node};

@@ -192,7 +192,9 @@ impl Printer<'_> {
                 _ => out.push_str(", "),
             }
             match index {
-                Some(index) => self.write(out, dim + 1, at + index as isize * stride, indent + 1)?,
+                Some(index) => {
+                    self.write(out, dim + 1, at + index as isize * stride, indent + 1)?
+                }
                 None => out.push_str(if deeper == 0 { " ..." } else { "..." }),
             }
         }

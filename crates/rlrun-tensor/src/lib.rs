@@ -16,6 +16,7 @@
 
 mod autograd;
 mod call;
+mod constructors;
 mod diagnostics;
 mod display;
 mod error;
@@ -34,7 +35,7 @@ mod storage;
 mod tensor;
 mod view;
 
-pub use autograd::{Backward, grad};
+pub use autograd::{Backward, Function, FunctionContext, grad};
 pub use call::{CallGuard, LayerPath};
 pub use diagnostics::{GraphStats, ModeCounts, assert_no_graph, graph_stats, mode_counts};
 pub use error::{Origin, Site, TensorError, catch};
@@ -44,7 +45,7 @@ pub use mode::{
     GradModeGuard, ThreadMode, enable_grad, inference_mode, is_grad_enabled,
     is_inference_mode_enabled, no_grad, set_grad_enabled,
 };
-pub use ops::{Activation, CellWeights, Reduction, ReshapeTo};
+pub use ops::{Activation, CellWeights, IndexList, IndexOf, NewAxis, Reduction, ReshapeTo};
 pub use parameter::Parameter;
 pub use phase::{PhaseCounts, phase, phase_counts};
 pub use pool::Scratch;

@@ -217,9 +217,7 @@ impl Tensor {
     /// Zeros of this tensor's shape; dense memory order is kept.
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor {
-        let dense = self.layout.is_dense();
-        let layout = if dense { self.layout } else { Layout::contiguous(self.dims()) };
-        Tensor::build_as(layout, |out| out.fill(0.0))
+        self.full_like(0.0)
     }
 
     /// Extent of each dimension.

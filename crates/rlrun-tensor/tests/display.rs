@@ -17,7 +17,8 @@ fn recorded() -> Vec<Value> {
 
 fn tensor(row: &Value) -> Tensor {
     let list = |key: &str| row[key].as_array().expect("a list").iter();
-    let shape: Vec<usize> = list("shape").map(|x| x.as_u64().expect("an extent") as usize).collect();
+    let shape: Vec<usize> =
+        list("shape").map(|x| x.as_u64().expect("an extent") as usize).collect();
     match row["dtype"].as_str() {
         Some("f32") => {
             let number = |x: &Value| f32::from_bits(x.as_u64().expect("bits") as u32);

@@ -133,7 +133,7 @@ impl Tensor {
 
     /// Which elements are set, or not zero, row-major.
     #[track_caller]
-    fn flags(&self) -> Vec<bool> {
+    pub(super) fn flags(&self) -> Vec<bool> {
         self.numbers().into_iter().map(|x| x != 0.0).collect()
     }
 

@@ -11,8 +11,10 @@ mod cross_entropy;
 mod elementwise;
 mod extreme;
 mod index;
+mod indexing;
 mod linear;
 mod loss;
+mod masked;
 mod norm;
 mod operators;
 mod pool2d;
@@ -26,6 +28,7 @@ mod sort;
 mod special;
 mod variance;
 
+pub use indexing::{IndexList, IndexOf, NewAxis};
 pub use linear::Activation;
 pub use loss::Reduction;
 pub use recurrent::CellWeights;

@@ -144,7 +144,7 @@ impl Tensor {
         self.step(ok(self.narrow_step("narrow", dim, start, len)), false)
     }
 
-    fn narrow_step(
+    pub(super) fn narrow_step(
         &self,
         op: &'static str,
         dim: isize,
@@ -175,7 +175,7 @@ impl Tensor {
         self.step(ok(self.select_step("select", dim, index)), false)
     }
 
-    fn select_step(
+    pub(super) fn select_step(
         &self,
         op: &'static str,
         dim: isize,
