@@ -8,14 +8,8 @@ use rlrun_nn::optim::{Adam, AdamConfig};
 use rlrun_tensor::{Parameter, Tensor};
 
 /// Two scalars, `first` and `second`.
-struct Pair(Parameter, Parameter);
-
-impl Module for Pair {
-    fn visit_parameters(&self, _prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit("first", &self.0);
-        visit("second", &self.1);
-    }
-}
+#[derive(Module)]
+struct Pair(#[module(rename = "first")] Parameter, #[module(rename = "second")] Parameter);
 
 fn pair(first: f32, second: f32) -> Pair {
     Pair(Parameter::new(Tensor::scalar(first)), Parameter::new(Tensor::scalar(second)))

@@ -14,7 +14,8 @@ use toml_edit::DocumentMut;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("crates/rlrun-core", &[]),
     ("crates/rlrun-tensor", &[]),
-    ("crates/rlrun-nn", &["rlrun-tensor"]),
+    ("crates/rlrun-nn-derive", &[]),
+    ("crates/rlrun-nn", &["rlrun-nn-derive", "rlrun-tensor"]),
     ("crates/rlrun-env", &[]),
     ("envs", &["rlrun-env"]),
     ("crates/rlrun-agents", &["rlrun-nn", "rlrun-tensor", "rlrun-env"]),

@@ -1,12 +1,12 @@
 //! Nonlinear functions between layers, as settings name them.
 
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{Layer, Module};
 
 /// A function applied to each element between two layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Module)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activation {
@@ -41,10 +41,6 @@ impl Activation {
             _ => None,
         }
     }
-}
-
-impl Module for Activation {
-    fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
 }
 
 impl Layer for Activation {

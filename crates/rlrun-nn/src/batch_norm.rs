@@ -3,7 +3,7 @@
 use rlrun_tensor::{Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
-use crate::{Layer, Module, Stateful, join};
+use crate::{Layer, Module};
 
 /// y = (x - mean) / √(var + ε) · weight + bias for each channel, as `torch.nn.BatchNorm1d` and
 /// `BatchNorm2d`: while training with mean and variance of the batch, which the running ones
@@ -13,16 +13,19 @@ use crate::{Layer, Module, Stateful, join};
 ///
 /// # Shapes
 /// input and output `[B, C, …]`, `weight` and `bias` `[C]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct BatchNorm {
     /// Factor of each normalised channel, `[C]`; starts as 1.
     pub weight: Parameter,
     /// Summand of each normalised channel, `[C]`; starts as 0.
     pub bias: Parameter,
     /// ε, added to the variance; starts as 1e-5.
+    #[module(skip)]
     pub eps: f32,
     /// How far the running statistics move towards those of a batch; starts as 0.1.
+    #[module(skip)]
     pub momentum: f32,
+    #[module(flatten)]
     running: Running,
 }
 
@@ -51,17 +54,6 @@ impl BatchNorm {
             self.running.follow(self.momentum, &statistics[0], &var);
         });
         statistics
-    }
-}
-
-impl Module for BatchNorm {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight"), &self.weight);
-        visit(&join(prefix, "bias"), &self.bias);
-    }
-
-    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
-        visit(prefix, &self.running);
     }
 }
 

@@ -4,7 +4,7 @@
 use rlrun_tensor::{Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
-use crate::{Layer, Module, Stateful, join};
+use crate::{Layer, Module};
 
 /// Settings of [`BatchRenorm`], with the defaults of sb3-contrib.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,13 +41,15 @@ impl Default for BatchRenormConfig {
 ///
 /// # Shapes
 /// input and output `[B, C]`, `scale` and `bias` `[C]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct BatchRenorm {
     /// Factor of each normalised column, `[C]`; starts as 1.
     pub scale: Parameter,
     /// Summand of each normalised column, `[C]`; starts as 0.
     pub bias: Parameter,
+    #[module(skip)]
     config: BatchRenormConfig,
+    #[module(flatten)]
     running: Running,
 }
 
@@ -80,17 +82,6 @@ impl BatchRenorm {
             (r, d)
         });
         if warm { [&mean - d * var.sqrt() / &r, &var / (&r * &r)] } else { [mean, var] }
-    }
-}
-
-impl Module for BatchRenorm {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "scale"), &self.scale);
-        visit(&join(prefix, "bias"), &self.bias);
-    }
-
-    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
-        visit(prefix, &self.running);
     }
 }
 

@@ -3,14 +3,14 @@
 use rlrun_core::Rng;
 use rlrun_tensor::{CellWeights, Parameter, Tensor};
 
-use crate::{init, join};
+use crate::{Module, init};
 
 /// Weights and biases of a recurrent cell, its gates one after the other.
 ///
 /// # Shapes
 /// `weight_ih` `[gates · hidden, in]`, `weight_hh` `[gates · hidden, hidden]`, `bias_ih` and
 /// `bias_hh` `[gates · hidden]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct CellParameters {
     /// Weight of the input.
     pub weight_ih: Parameter,
@@ -34,13 +34,6 @@ impl CellParameters {
         let (weight_ih, weight_hh) = (weight(inputs), weight(hidden));
         let mut bias = || Parameter::new(Tensor::from_vec(init::uniform(rows, bound, rng), [rows]));
         CellParameters { weight_ih, weight_hh, bias_ih: bias(), bias_hh: bias() }
-    }
-
-    pub(crate) fn visit(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight_ih"), &self.weight_ih);
-        visit(&join(prefix, "weight_hh"), &self.weight_hh);
-        visit(&join(prefix, "bias_ih"), &self.bias_ih);
-        visit(&join(prefix, "bias_hh"), &self.bias_hh);
     }
 
     pub(crate) fn weights(&self) -> CellWeights<'_> {

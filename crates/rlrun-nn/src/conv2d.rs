@@ -3,7 +3,7 @@
 use rlrun_core::Rng;
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Init, Layer, Module, join};
+use crate::{Init, Layer, Module};
 
 /// Settings of [`Conv2d`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,15 @@ impl Conv2dConfig {
 /// # Shapes
 /// input `[B, in, h, w]`, `weight` `[out, in, kh, kw]`, `bias` `[out]`, output
 /// `[B, out, (h + 2·padding - kh)/stride + 1, (w + 2·padding - kw)/stride + 1]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct Conv2d {
     /// The kernels, `[out, in, kh, kw]`.
     pub weight: Parameter,
     /// The bias, `[out]`.
     pub bias: Parameter,
+    #[module(skip)]
     stride: usize,
+    #[module(skip)]
     padding: usize,
 }
 
@@ -55,13 +57,6 @@ impl Conv2d {
             stride: config.stride,
             padding: config.padding,
         }
-    }
-}
-
-impl Module for Conv2d {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight"), &self.weight);
-        visit(&join(prefix, "bias"), &self.bias);
     }
 }
 

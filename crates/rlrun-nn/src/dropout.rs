@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rlrun_core::{Rng, State, StateError};
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
 use crate::{Layer, Module, Stateful};
 
@@ -53,10 +53,10 @@ impl Dropout {
 }
 
 impl Module for Dropout {
-    fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
+    fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
 
-    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
-        visit(prefix, self);
+    fn as_stateful(&self) -> Option<&dyn Stateful> {
+        Some(self)
     }
 }
 
@@ -85,6 +85,7 @@ mod tests {
     use super::*;
     use crate::{Activation, Sequential};
     use rlrun_core::{Purpose, rng_stream};
+    use rlrun_tensor::Parameter;
 
     fn dropout(p: f32) -> Dropout {
         Dropout::new(p, rng_stream(1, Purpose::Layers, 0))

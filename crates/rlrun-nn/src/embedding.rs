@@ -3,13 +3,13 @@
 use rlrun_core::Rng;
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Layer, Module, init, join};
+use crate::{Layer, Module, init};
 
 /// Row `index` of a table for each index of the input, as `torch.nn.Embedding`.
 ///
 /// # Shapes
 /// input `[…]` of type `i64`, `weight` `[n, dim]`, output `[…, dim]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct Embedding {
     /// The table, `[n, dim]`.
     pub weight: Parameter,
@@ -20,12 +20,6 @@ impl Embedding {
     pub fn new(n: usize, dim: usize, rng: &mut Rng) -> Embedding {
         let table = Tensor::from_vec(init::normal(n * dim, rng), [n, dim]);
         Embedding { weight: Parameter::new(table) }
-    }
-}
-
-impl Module for Embedding {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight"), &self.weight);
     }
 }
 

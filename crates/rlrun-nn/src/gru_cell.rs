@@ -1,15 +1,16 @@
 //! One step of a gated recurrent unit (Cho et al. 2014, arXiv 1406.1078).
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
 use crate::{CellParameters, Module};
 
 /// n = tanh(n_x + σ(r) n_h), h′ = (1 - σ(z)) n + σ(z) h, as `torch.nn.GRUCell`; each gate is an
 /// affine map of input and hidden state, in the order r, z, n.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct GruCell {
     /// The weights and biases of the three gates.
+    #[module(flatten)]
     pub parameters: CellParameters,
 }
 
@@ -29,12 +30,6 @@ impl GruCell {
     /// If the shapes do not fit.
     pub fn forward(&self, input: &Tensor, h: &Tensor) -> Tensor {
         input.gru_cell(h, self.parameters.weights())
-    }
-}
-
-impl Module for GruCell {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.parameters.visit(prefix, visit);
     }
 }
 

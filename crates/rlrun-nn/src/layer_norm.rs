@@ -2,19 +2,20 @@
 
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Layer, Module, join};
+use crate::{Layer, Module};
 
 /// y = (x - mean) / √(var + ε) · weight + bias over the last dimensions, as `torch.nn.LayerNorm`.
 ///
 /// # Shapes
 /// input and output `[…, shape]`, `weight` and `bias` `shape`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct LayerNorm {
     /// Factor of each normalised element, `shape`; starts as 1.
     pub weight: Parameter,
     /// Summand of each normalised element, `shape`; starts as 0.
     pub bias: Parameter,
     /// ε, added to the variance; starts as 1e-5.
+    #[module(skip)]
     pub eps: f32,
 }
 
@@ -26,13 +27,6 @@ impl LayerNorm {
             bias: Parameter::new(Tensor::zeros(shape)),
             eps: 1e-5,
         }
-    }
-}
-
-impl Module for LayerNorm {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight"), &self.weight);
-        visit(&join(prefix, "bias"), &self.bias);
     }
 }
 

@@ -3,13 +3,13 @@
 use rlrun_core::Rng;
 use rlrun_tensor::{Parameter, Tensor};
 
-use crate::{Activation, Init, Layer, Module, join};
+use crate::{Activation, Init, Layer, Module};
 
 /// y = x Wᵀ + b, as `torch.nn.Linear`.
 ///
 /// # Shapes
 /// input `[B, in]`, `weight` `[out, in]`, `bias` `[out]`, output `[B, out]`.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct Linear {
     /// W, `[out, in]`.
     pub weight: Parameter,
@@ -33,13 +33,6 @@ impl Linear {
             Some(act) => input.linear_act(&self.weight, Some(&self.bias), act),
             None => activation.forward(&self.forward(input)),
         }
-    }
-}
-
-impl Module for Linear {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "weight"), &self.weight);
-        visit(&join(prefix, "bias"), &self.bias);
     }
 }
 

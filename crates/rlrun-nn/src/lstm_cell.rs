@@ -1,15 +1,16 @@
 //! One step of a long short-term memory (Hochreiter & Schmidhuber 1997).
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
 use crate::{CellParameters, Module};
 
 /// c′ = σ(f) c + σ(i) tanh(g), h′ = σ(o) tanh(c′), as `torch.nn.LSTMCell`; each gate is an affine
 /// map of input and hidden state, in the order i, f, g, o.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct LstmCell {
     /// The weights and biases of the four gates.
+    #[module(flatten)]
     pub parameters: CellParameters,
 }
 
@@ -29,12 +30,6 @@ impl LstmCell {
     /// If the shapes do not fit.
     pub fn forward(&self, input: &Tensor, h: &Tensor, c: &Tensor) -> (Tensor, Tensor) {
         input.lstm_cell(h, c, self.parameters.weights())
-    }
-}
-
-impl Module for LstmCell {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.parameters.visit(prefix, visit);
     }
 }
 

@@ -1,9 +1,9 @@
 //! A stack of linear layers with an activation between them.
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
-use crate::{Activation, Init, Layer, Linear, Module, join};
+use crate::{Activation, Init, Layer, Linear, Module};
 
 /// A multilayer perceptron: linear layers with an activation after each but the last.
 ///
@@ -41,9 +41,9 @@ impl Mlp {
 }
 
 impl Module for Mlp {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module)) {
         for (index, layer) in self.hidden.iter().chain([&self.output]).enumerate() {
-            layer.visit_parameters(&join(prefix, &(2 * index).to_string()), visit);
+            visit(&(2 * index).to_string(), layer);
         }
     }
 }

@@ -7,16 +7,99 @@ use rlrun_tensor::{Parameter, Tensor, no_grad};
 
 use crate::Stateful;
 
-/// Something with named parameters. A module owns its parameters and lists them.
+/// Something with named parameters: a parameter, a layer, a network of layers. A module owns its
+/// fields and lists them, and all else follows: what is trained, saved and switched.
+///
+/// # Deriving
+/// `#[derive(Module)]` lists every field of a struct, or of an enum's variants, under its name. The
+/// fields are modules themselves: parameters, layers, `Box<dyn Layer>`, and `Vec`, arrays, `Option`,
+/// `Box`, `Arc`, `BTreeMap<String, _>` and tuples of modules, whose parts are named `0`, `1`, … or
+/// after their keys.
+///
+/// - `#[module(skip)]`: the field is plain data.
+/// - `#[module(rename = "name")]`: the field is listed under another name.
+/// - `#[module(flatten)]`: what the field holds is listed as if it were the module's own.
+///
+/// ```
+/// use rlrun_core::{Purpose, Rng, rng_stream};
+/// use rlrun_nn::{Activation, Init, Layer, Linear, Module};
+/// use rlrun_tensor::Tensor;
+///
+/// #[derive(Module)]
+/// struct Residual {
+///     layers: Vec<Linear>,
+///     act: Activation,
+///     #[module(skip)]
+///     scale: f32,
+/// }
+///
+/// impl Layer for Residual {
+///     fn forward(&self, input: &Tensor) -> Tensor {
+///         let block = |x: Tensor, layer: &Linear| &x + layer.forward_act(&x, self.act) * self.scale;
+///         self.layers.iter().fold(input.clone(), block)
+///     }
+/// }
+///
+/// let rng = &mut rng_stream(0, Purpose::Weights, 0);
+/// let layers = (0..2).map(|_| Linear::new(4, 4, Init::KaimingUniform, rng)).collect();
+/// let net = Residual { layers, act: Activation::Tanh, scale: 0.5 };
+/// let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]);
+/// ```
+///
+/// A field cannot be forgotten: one that is no module and is not marked as plain data does not
+/// compile.
+///
+/// ```compile_fail,E0277
+/// use rlrun_nn::{Linear, Module};
+///
+/// #[derive(Module)]
+/// struct Scaled {
+///     layer: Linear,
+///     scale: f32, // a factor, or a tensor that should have been a Parameter
+/// }
+/// ```
+///
+/// A parameter of the type is bounded as its field needs: `struct Body<L: Layer>`. The expansion names [`Module`] as it was imported, so that `use rlrun::prelude::*` is enough.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a module",
+    label = "holds neither parameters nor layers that `Module` could list",
+    note = "a field that is plain data is marked `#[module(skip)]`; what is trained is a `Parameter`",
+    note = "a network or layer of your own takes `#[derive(Module)]`"
+)]
 pub trait Module {
-    /// Calls `visit` with the path and the parameter, in a fixed order; paths are [`join`]ed to
-    /// `prefix`.
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter));
+    /// Calls `visit` with the name of each field and the field, in a fixed order. A field under the
+    /// empty name is listed as if its own fields were this module's.
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module));
+
+    /// The parameter that this module is, if it is one.
+    fn as_parameter(&self) -> Option<&Parameter> {
+        None
+    }
+
+    /// What this module is beyond its parameters, if it is more.
+    fn as_stateful(&self) -> Option<&dyn Stateful> {
+        None
+    }
+
+    /// Calls `visit` with the path and the parameter for each parameter within, in the order of
+    /// [`Module::visit_fields`]; paths begin with `prefix`.
+    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+        if let Some(parameter) = self.as_parameter() {
+            visit(prefix, parameter);
+        }
+        self.visit_fields(&mut |name, field| field.visit_parameters(&join(prefix, name), visit));
+    }
 
     /// Calls `visit` with the path and the layer for each layer within that is more than its
-    /// parameters ([`crate::Dropout`], [`crate::BatchNorm`], …), in a fixed order. A module that
-    /// contains modules passes the call on to them; the others have none.
-    fn visit_stateful(&self, _prefix: &str, _visit: &mut dyn FnMut(&str, &dyn Stateful)) {}
+    /// parameters ([`crate::Dropout`], [`crate::BatchNorm`], …), in the order of
+    /// [`Module::visit_fields`]; paths begin with `prefix`.
+    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
+        if let Some(layer) = self.as_stateful() {
+            visit(prefix, layer);
+        }
+        self.visit_fields(&mut |name, field| field.visit_stateful(&join(prefix, name), visit));
+    }
 
     /// Every parameter and its path, in the order of [`Module::visit_parameters`]. A parameter that
     /// several layers share is listed once, under its first path.
@@ -182,7 +265,8 @@ pub trait Layer: Module + Send + Sync {
     fn forward(&self, input: &Tensor) -> Tensor;
 }
 
-/// `prefix.name`, or `name` if the prefix is empty.
-pub fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+/// `prefix.name`, or the one of them that is not empty.
+pub(crate) fn join(prefix: &str, name: &str) -> String {
+    let dot = if prefix.is_empty() || name.is_empty() { "" } else { "." };
+    format!("{prefix}{dot}{name}")
 }

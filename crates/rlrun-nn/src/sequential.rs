@@ -1,8 +1,8 @@
 //! Layers one after the other.
 
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
-use crate::{Layer, Module, Stateful, join};
+use crate::{Layer, Module};
 
 /// Layers one after the other, as `torch.nn.Sequential`: parameters are named after the place of
 /// their layer, `0.weight`, `0.bias`, …; places without parameters, such as those of an
@@ -10,26 +10,13 @@ use crate::{Layer, Module, Stateful, join};
 ///
 /// # Shapes
 /// Input of the first layer, output of the last.
-pub struct Sequential(Vec<Box<dyn Layer>>);
+#[derive(Module)]
+pub struct Sequential(#[module(flatten)] Vec<Box<dyn Layer>>);
 
 impl Sequential {
     /// The composition of `layers`, the first one nearest to the input.
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Sequential {
         Sequential(layers)
-    }
-}
-
-impl Module for Sequential {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        for (index, layer) in self.0.iter().enumerate() {
-            layer.visit_parameters(&join(prefix, &index.to_string()), visit);
-        }
-    }
-
-    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
-        for (index, layer) in self.0.iter().enumerate() {
-            layer.visit_stateful(&join(prefix, &index.to_string()), visit);
-        }
     }
 }
 

@@ -1,16 +1,12 @@
 //! Layers without parameters that change or keep the shape.
 
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
 use crate::{Layer, Module};
 
 /// Joins all dimensions but the first, as `torch.nn.Flatten`: `[B, …]` to `[B, n]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Module)]
 pub struct Flatten;
-
-impl Module for Flatten {
-    fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
-}
 
 impl Layer for Flatten {
     fn forward(&self, input: &Tensor) -> Tensor {
@@ -20,12 +16,8 @@ impl Layer for Flatten {
 }
 
 /// Passes its input on, as `torch.nn.Identity`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Module)]
 pub struct Identity;
-
-impl Module for Identity {
-    fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
-}
 
 impl Layer for Identity {
     fn forward(&self, input: &Tensor) -> Tensor {
@@ -59,7 +51,7 @@ pub enum Pool2d {
 }
 
 impl Module for Pool2d {
-    fn visit_parameters(&self, _: &str, _: &mut dyn FnMut(&str, &Parameter)) {}
+    fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
 }
 
 impl Layer for Pool2d {

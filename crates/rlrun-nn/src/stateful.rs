@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use rlrun_core::{State, StateError};
 use rlrun_tensor::Tensor;
 
+use crate::Module;
+
 /// A layer that is more than its parameters: it behaves differently while training, keeps
 /// statistics, or draws random numbers.
 pub trait Stateful {
@@ -86,6 +88,14 @@ impl Running {
                 *old += momentum * (new - *old);
             }
         }
+    }
+}
+
+impl Module for Running {
+    fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
+
+    fn as_stateful(&self) -> Option<&dyn Stateful> {
+        Some(self)
     }
 }
 

@@ -5,11 +5,11 @@
 use std::panic::catch_unwind;
 
 use rlrun_core::{StateError, Value};
+use rlrun_nn::Module;
 use rlrun_nn::optim::{
     Adagrad, AdagradConfig, Adam, AdamConfig, Norm, Optimizer, RmsProp, RmsPropConfig, Sgd,
     SgdConfig, clip_grad_norm, clip_grad_value,
 };
-use rlrun_nn::{Module, join};
 use rlrun_tensor::{Parameter, Tensor};
 
 /// One of each kind, with every moment it can have.
@@ -47,9 +47,9 @@ impl Tied {
 }
 
 impl Module for Tied {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(&join(prefix, "encoder.weight"), &self.encoder);
-        visit(&join(prefix, "decoder.weight"), &self.decoder);
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module)) {
+        visit("encoder.weight", &self.encoder);
+        visit("decoder.weight", &self.decoder);
     }
 }
 

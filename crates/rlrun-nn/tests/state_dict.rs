@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use rlrun_core::{Purpose, State, rng_stream};
 use rlrun_nn::{
     Activation, Conv2d, Conv2dConfig, Dropout, Embedding, GruCell, Init, Layer, LayerNorm, Linear,
-    LstmCell, Module, Sequential, join,
+    LstmCell, Module, Sequential,
 };
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::Tensor;
 
 /// The network of `fixtures/network.py`.
+#[derive(Module)]
 struct Network {
     conv: Conv2d,
     embedding: Embedding,
@@ -46,16 +47,6 @@ impl Network {
         let input = Tensor::cat(&[&features, &self.embedding.forward(token)], 1);
         let (h, c) = self.lstm.forward(&input, h, c);
         self.head.forward(&self.gru.forward(&h, &c))
-    }
-}
-
-impl Module for Network {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.conv.visit_parameters(&join(prefix, "conv"), visit);
-        self.embedding.visit_parameters(&join(prefix, "embedding"), visit);
-        self.lstm.visit_parameters(&join(prefix, "lstm"), visit);
-        self.gru.visit_parameters(&join(prefix, "gru"), visit);
-        self.head.visit_parameters(&join(prefix, "head"), visit);
     }
 }
 

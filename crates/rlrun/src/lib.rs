@@ -106,7 +106,8 @@ pub mod prelude {
         Action, Actions, BoxSpace, Env, EnvError, EnvSpec, Observations, Space, Step, SyncVecEnv,
         VecEnv, check_env,
     };
-    pub use crate::tensor::{Tensor, inference_mode, no_grad};
+    pub use crate::nn::{Layer, Module};
+    pub use crate::tensor::{Parameter, Tensor, inference_mode, no_grad};
     pub use crate::train::{
         Evaluation, RunDir, TrainConfig, TrainError, Trainer, evaluate, evaluate_stochastic,
     };

@@ -8,9 +8,8 @@ use rlrun::agents::networks::ActorCritic;
 use rlrun::agents::ppo::Ppo;
 use rlrun::agents::sac::Sac;
 use rlrun::agents::{DqnConfig, PpoConfig, SacConfig};
-use rlrun::nn::{Init, Layer, Linear, Module, join};
+use rlrun::nn::{Init, Layer, Linear, Module};
 use rlrun::prelude::*;
-use rlrun::tensor::Parameter;
 
 /// A layer that is used twice, by actor and critic or twice in a row, and one of its own after it.
 struct Tied {
@@ -26,10 +25,10 @@ impl Tied {
 }
 
 impl Module for Tied {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.shared.visit_parameters(&join(prefix, "first"), visit);
-        self.shared.visit_parameters(&join(prefix, "second"), visit);
-        self.outputs.visit_parameters(&join(prefix, "outputs"), visit);
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module)) {
+        visit("first", &self.shared);
+        visit("second", &self.shared);
+        visit("outputs", &self.outputs);
     }
 }
 

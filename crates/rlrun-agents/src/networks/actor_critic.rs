@@ -2,7 +2,7 @@
 
 use rlrun_core::{Purpose, Rng, rng_stream};
 use rlrun_env::Space;
-use rlrun_nn::{Activation, Init, Layer, Mlp, Module, join};
+use rlrun_nn::{Activation, Init, Layer, Mlp, Module};
 use rlrun_tensor::{Parameter, Tensor};
 
 use super::{ActorCritic, NetArch};
@@ -43,21 +43,22 @@ impl ActorCriticConfig<'_> {
 }
 
 /// π(a | s) and v(s), two networks.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct MlpActorCritic {
     actor: Mlp,
     critic: Mlp,
+    #[module(flatten)]
     head: Head,
 }
 
 /// What the actor's outputs are.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 enum Head {
     Categorical,
-    MultiCategorical(Vec<usize>),
+    MultiCategorical(#[module(skip)] Vec<usize>),
     Bernoulli,
     /// With log σ, which does not depend on the state.
-    Gaussian(Parameter),
+    Gaussian(#[module(rename = "log_std")] Parameter),
 }
 
 impl MlpActorCritic {
@@ -118,15 +119,5 @@ impl ActorCritic for MlpActorCritic {
         let Head::Gaussian(log_std) = &self.head else { return None };
         let stds = log_std.to_vec().into_iter().map(|log_std| f64::from(log_std.exp()));
         Some(stds.sum::<f64>() / log_std.numel() as f64)
-    }
-}
-
-impl Module for MlpActorCritic {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.actor.visit_parameters(&join(prefix, "actor"), visit);
-        self.critic.visit_parameters(&join(prefix, "critic"), visit);
-        if let Head::Gaussian(log_std) = &self.head {
-            visit(&join(prefix, "log_std"), log_std);
-        }
     }
 }

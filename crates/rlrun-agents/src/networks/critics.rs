@@ -1,7 +1,7 @@
 //! Several critics of one action.
 
-use rlrun_nn::{Layer, Module, join};
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_nn::{Layer, Module};
+use rlrun_tensor::Tensor;
 
 use crate::rehearsal::trace;
 
@@ -35,9 +35,9 @@ impl Critics {
 }
 
 impl Module for Critics {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module)) {
         for (index, critic) in self.0.iter().enumerate() {
-            critic.visit_parameters(&join(prefix, &format!("qf{index}")), visit);
+            visit(&format!("qf{index}"), critic);
         }
     }
 }

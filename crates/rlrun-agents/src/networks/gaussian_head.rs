@@ -1,8 +1,8 @@
 //! A network with two heads: mean and log σ.
 
 use rlrun_core::Rng;
-use rlrun_nn::{Activation, Init, Layer, Linear, Module, join};
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_nn::{Activation, Init, Layer, Linear, Module};
+use rlrun_tensor::Tensor;
 
 /// Hidden layers with an activation after each, then two linear heads side by side: the actor of
 /// soft actor-critic. Named as in Stable-Baselines3: `latent_pi.0.weight`, …, `mu`, `log_std`.
@@ -37,12 +37,12 @@ impl GaussianHead {
 }
 
 impl Module for GaussianHead {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
+    fn visit_fields(&self, visit: &mut dyn FnMut(&str, &dyn Module)) {
         for (index, layer) in self.latent_pi.iter().enumerate() {
-            layer.visit_parameters(&join(prefix, &format!("latent_pi.{}", 2 * index)), visit);
+            visit(&format!("latent_pi.{}", 2 * index), layer);
         }
-        self.mu.visit_parameters(&join(prefix, "mu"), visit);
-        self.log_std.visit_parameters(&join(prefix, "log_std"), visit);
+        visit("mu", &self.mu);
+        visit("log_std", &self.log_std);
     }
 }
 

@@ -1,14 +1,14 @@
 //! Action values from two streams.
 
 use rlrun_core::Rng;
-use rlrun_nn::{Activation, Layer, Mlp, Module, join};
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_nn::{Activation, Layer, Mlp, Module};
+use rlrun_tensor::Tensor;
 
 use super::mlp;
 
 /// Q(s, a) = V(s) + A(s, a) - mean_a' A(s, a') from two networks (Wang et al. 2016, arXiv
 /// 1511.06581, eq. 9). The paper's streams share their first layers; here they do not.
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub struct DuelingNetwork {
     value: Mlp,
     advantage: Mlp,
@@ -41,13 +41,6 @@ pub fn q_network(
         Box::new(DuelingNetwork::new(inputs, widths, n_actions, activation, rng))
     } else {
         Box::new(mlp(inputs, widths, n_actions, activation, rng))
-    }
-}
-
-impl Module for DuelingNetwork {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        self.value.visit_parameters(&join(prefix, "value"), visit);
-        self.advantage.visit_parameters(&join(prefix, "advantage"), visit);
     }
 }
 

@@ -1,17 +1,17 @@
 //! The weight of the entropy in soft actor-critic.
 
-use rlrun_nn::{Module, join};
+use rlrun_nn::Module;
 use rlrun_tensor::{Parameter, Tensor};
 
 use crate::coefficient::Coefficient;
 
 /// α, fixed or learnt through log α (Haarnoja et al. 2018, arXiv 1812.05905, §5).
-#[derive(Debug)]
+#[derive(Debug, Module)]
 pub enum Temperature {
     /// log α, `[1]`.
-    Learnt(Parameter),
+    Learnt(#[module(rename = "log_alpha")] Parameter),
     /// α.
-    Fixed(f32),
+    Fixed(#[module(skip)] f32),
 }
 
 impl Temperature {
@@ -38,14 +38,6 @@ impl Temperature {
         match self {
             Temperature::Learnt(log_alpha) => Some(log_alpha),
             Temperature::Fixed(_) => None,
-        }
-    }
-}
-
-impl Module for Temperature {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        if let Temperature::Learnt(log_alpha) = self {
-            visit(&join(prefix, "log_alpha"), log_alpha);
         }
     }
 }

@@ -141,20 +141,10 @@ fn squashed_gaussian(given: &Value, expected: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A network of one parameter.
-struct Single(Parameter);
-
-impl Module for Single {
-    fn visit_parameters(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Parameter)) {
-        visit(prefix, &self.0);
-    }
-}
-
 fn polyak_update(given: &Value, expected: &Value) -> Result<(), String> {
-    let [online, target] =
-        ["params", "target"].map(|name| Single(Parameter::new(tensor(&given[name]))));
+    let [online, target] = ["params", "target"].map(|name| Parameter::new(tensor(&given[name])));
     targets::polyak_update(&online, &target, number(&given["tau"]));
-    same("target", &target.0.to_vec(), &expected["target"])
+    same("target", &target.to_vec(), &expected["target"])
 }
 
 fn exploration_schedule(given: &Value, expected: &Value) -> Result<(), String> {
