@@ -3,6 +3,7 @@
 mod actions;
 mod beta;
 mod normal;
+mod squashed;
 
 use rand::RngExt;
 use rlrun_core::Rng;
@@ -19,6 +20,7 @@ use crate::AgentError;
 pub use actions::action_tensor;
 pub(crate) use actions::{argmax, write_choices};
 pub use normal::TanhNormal;
+pub use squashed::SquashedNormal;
 
 /// A distribution over actions for each of `B` rows. The components of a vector are independent.
 #[derive(Clone, Debug)]
@@ -83,6 +85,18 @@ impl Distribution {
                 write_flags(&logits.sigmoid(), actions, |i, p| rngs[i].random::<f32>() < p)
             }
             Beta { alpha, beta } => beta::sample(alpha, beta, rngs, actions),
+        }
+    }
+
+    /// A draw μ + σ ε per row, `[B, dim]`, through which gradients reach μ and σ.
+    ///
+    /// # Panics
+    /// If this is not a normal: the others are drawn by [`Distribution::sample`] only.
+    #[track_caller]
+    pub fn rsample(&self, rng: &mut Rng) -> Tensor {
+        match self {
+            DiagGaussian { mean, std } => normal::rsample(mean, std, rng),
+            other => panic!("only a normal is drawn with a gradient, not {other:?}"),
         }
     }
 

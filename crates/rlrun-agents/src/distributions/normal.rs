@@ -24,6 +24,18 @@ pub(super) fn sample(
     })
 }
 
+/// μ + σ ε, with the gradients of μ and σ.
+pub(super) fn rsample(mean: &Tensor, std: &Tensor, rng: &mut Rng) -> Tensor {
+    mean + std * noise(mean, rng)
+}
+
+/// ε for each number of `mean`.
+fn noise(mean: &Tensor, rng: &mut Rng) -> Tensor {
+    let mut noise = vec![0.0; mean.numel()];
+    rehearsal::normals(&mut noise, rng);
+    Tensor::from_vec(noise, mean.dims())
+}
+
 /// -(x - μ)² / 2σ² - log σ - log √2π.
 pub(super) fn log_density(mean: &Tensor, std: &Tensor, x: &Tensor) -> Tensor {
     let scaled = (x - mean) / std;
@@ -79,9 +91,7 @@ impl TanhNormal {
     /// log π(a) = log N(u) - Σ log(1 - a²), exactly; with `epsilon` above 0, log N(u) - Σ log(1 - a² +
     /// ε), which is off where 1 - a² is as small as ε.
     pub fn rsample(&self, rng: &mut Rng, epsilon: f64) -> (Tensor, Tensor) {
-        let mut noise = vec![0.0; self.mean.numel()];
-        rehearsal::normals(&mut noise, rng);
-        let noise = Tensor::from_vec(noise, self.mean.dims());
+        let noise = noise(&self.mean, rng);
         let u = &self.mean + self.log_std.exp() * &noise;
         let actions = u.tanh();
         let log_normal = noise.square() * -0.5 - &self.log_std - 0.5 * (2.0 * PI).ln();

@@ -200,3 +200,17 @@ fn what_is_not_finite_is_refused_with_its_row() {
     let gaussian = DiagGaussian { mean, std: Tensor::full([1], 1.0) };
     assert!(gaussian.sample(streams(1).lanes(), &mut actions).is_err());
 }
+
+#[test]
+fn a_reparametrised_normal_passes_its_gradient_to_mean_and_std() {
+    let mean = Tensor::from_slice(&[0.5, -1.0, 2.0, 0.0], [2, 2]).requires_grad_(true);
+    let std = Tensor::from_slice(&[0.1, 2.0], [2]).requires_grad_(true);
+    let policy = DiagGaussian { mean: mean.clone(), std: std.clone() };
+    let rng = rng_stream(8, Purpose::Layers, 0);
+    let noise = Tensor::randn([2, 2], &mut rng.clone());
+    let draw = policy.rsample(&mut rng.clone());
+    assert_eq!(draw.to_vec(), (&mean + &std * &noise).to_vec());
+    draw.sum().backward();
+    assert_eq!(mean.grad().unwrap().to_vec(), [1.0; 4]);
+    assert_eq!(std.grad().unwrap().to_vec(), noise.sum_dim(0, false).to_vec());
+}

@@ -13,7 +13,7 @@ use rlrun_tensor::Parameter;
 pub use adagrad::{Adagrad, AdagradConfig};
 pub use adam::{Adam, AdamConfig};
 pub use clip::{Norm, clip_grad_norm, clip_grad_value};
-pub use per_parameter::{PerParameter, Rule, Step};
+pub use per_parameter::{ParamGroup, PerParameter, Rule, Step};
 pub use rmsprop::{RmsProp, RmsPropConfig};
 pub use sgd::{Sgd, SgdConfig};
 
@@ -33,14 +33,39 @@ pub trait Optimizer: Send {
         self.parameters().iter().for_each(Parameter::zero_grad);
     }
 
-    /// The step size.
+    /// The step size, that of the first group if there are several.
     fn learning_rate(&self) -> f64;
 
-    /// Uses another step size from now on.
+    /// Uses another step size from now on, in every group.
     ///
     /// # Panics
     /// If it is negative or not a finite number.
     fn set_learning_rate(&mut self, learning_rate: f64);
+
+    /// How many groups of parameters there are with settings of their own.
+    fn group_count(&self) -> usize {
+        1
+    }
+
+    /// The step size of a group.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    #[track_caller]
+    fn group_learning_rate(&self, group: usize) -> f64 {
+        check_group(group, self.group_count());
+        self.learning_rate()
+    }
+
+    /// Uses another step size from now on in one group.
+    ///
+    /// # Panics
+    /// If there is no such group, or the step size is negative or not a finite number.
+    #[track_caller]
+    fn set_group_learning_rate(&mut self, group: usize, learning_rate: f64) {
+        check_group(group, self.group_count());
+        self.set_learning_rate(learning_rate);
+    }
 
     /// Moments, step counts and step size.
     fn state(&self) -> State;
@@ -50,4 +75,9 @@ pub trait Optimizer: Send {
     /// # Errors
     /// [`StateError`] if an entry is missing, left over or does not fit.
     fn load_state(&mut self, state: &State) -> Result<(), StateError>;
+}
+
+#[track_caller]
+fn check_group(group: usize, count: usize) {
+    assert!(group < count, "no group {group} of parameters: the optimizer has {count}, from 0 on");
 }

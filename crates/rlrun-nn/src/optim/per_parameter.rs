@@ -1,9 +1,11 @@
 //! What optimizers that treat each parameter on its own share: all but the formula.
 
+use std::ops::Range;
+
 use rlrun_core::{State, StateError};
 use rlrun_tensor::Parameter;
 
-use super::Optimizer;
+use super::{Optimizer, check_group};
 use crate::distinct;
 
 /// The formula of an optimizer that treats each parameter on its own.
@@ -27,13 +29,32 @@ pub struct Step {
     pub learning_rate: f64,
 }
 
-/// An optimizer that moves each parameter by the rule `R`.
+/// An optimizer that moves each parameter by the rule `R`, in groups with settings of their own.
 #[derive(Debug)]
 pub struct PerParameter<R> {
-    rule: R,
-    learning_rate: f64,
+    groups: Vec<Group<R>>,
+    /// Those of the first group, then those of the second, …
     parameters: Vec<Parameter>,
     memories: Vec<Memory>,
+}
+
+/// Parameters that share their settings.
+#[derive(Debug)]
+struct Group<R> {
+    rule: R,
+    learning_rate: f64,
+    members: Range<usize>,
+}
+
+/// One group of an optimizer: an entry of PyTorch's `param_groups`.
+#[derive(Clone, Copy, Debug)]
+pub struct ParamGroup<'a, R> {
+    /// Its parameters, each once.
+    pub parameters: &'a [Parameter],
+    /// Its settings, as they were given.
+    pub config: &'a R,
+    /// Its step size now.
+    pub learning_rate: f64,
 }
 
 /// What is remembered of one parameter.
@@ -44,42 +65,106 @@ struct Memory {
 }
 
 impl<R: Rule> PerParameter<R> {
-    /// An optimizer of `parameters`.
+    /// An optimizer of `parameters`, as one group.
     ///
     /// # Panics
     /// If the learning rate is negative or not a finite number.
     #[track_caller]
     pub fn new(parameters: Vec<Parameter>, rule: R) -> PerParameter<R> {
+        let mut optimizer =
+            PerParameter { groups: Vec::new(), parameters: Vec::new(), memories: Vec::new() };
+        optimizer.add_param_group(parameters, rule);
+        optimizer
+    }
+
+    /// Adds parameters with settings of their own.
+    ///
+    /// # Panics
+    /// If the learning rate is negative or not a finite number, or a parameter is in another group.
+    ///
+    /// ```
+    /// use rlrun_nn::optim::{Adam, AdamConfig, Optimizer};
+    /// use rlrun_tensor::{Parameter, Tensor};
+    /// let (weight, bias) = (Parameter::new(Tensor::ones([2, 2])), Parameter::new(Tensor::ones([2])));
+    /// let mut adam = Adam::new(vec![weight], AdamConfig { weight_decay: 0.1, ..AdamConfig::adamw() });
+    /// adam.add_param_group(vec![bias], AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() });
+    /// adam.set_group_learning_rate(1, 5e-3);
+    /// assert_eq!((adam.group_learning_rate(0), adam.group_learning_rate(1)), (1e-3, 5e-3));
+    /// ```
+    #[track_caller]
+    pub fn add_param_group(&mut self, parameters: Vec<Parameter>, rule: R) {
         let learning_rate = rule.learning_rate();
         check(learning_rate).unwrap_or_else(|reason| panic!("{reason}"));
         let parameters = distinct(parameters);
+        for (index, new) in parameters.iter().enumerate() {
+            if let Some(place) = self.parameters.iter().position(|old| old.is(new)) {
+                let group = self.groups.iter().take_while(|group| group.members.end <= place);
+                panic!(
+                    "parameter {index} {:?} of group {} is in group {} already: a parameter belongs to \
+                     one group",
+                    new.dims(),
+                    self.groups.len(),
+                    group.count()
+                );
+            }
+        }
         let start = |count: usize| rule.moments().iter().map(|(_, x)| vec![*x; count]).collect();
         let memory = |p: &Parameter| Memory { steps: 0, moments: start(p.numel()) };
-        let memories = parameters.iter().map(memory).collect();
-        PerParameter { rule, learning_rate, parameters, memories }
+        self.memories.extend(parameters.iter().map(memory));
+        let first = self.parameters.len();
+        self.parameters.extend(parameters);
+        self.groups.push(Group { rule, learning_rate, members: first..self.parameters.len() });
     }
 
-    /// What `state` remembers of the parameter `index`.
-    fn memory(&self, state: &State, index: usize) -> Result<Memory, StateError> {
-        let read = |(name, start): &(&str, f32)| {
-            let mut moment = vec![*start; self.parameters[index].numel()];
-            state.copy_f32(&format!("{index}.{name}"), &mut moment)?;
-            Ok(moment)
+    /// The groups, in the order in which they were added.
+    pub fn param_groups<'a>(&'a self) -> Vec<ParamGroup<'a, R>> {
+        let view = |group: &'a Group<R>| ParamGroup {
+            parameters: &self.parameters[group.members.clone()],
+            config: &group.rule,
+            learning_rate: group.learning_rate,
         };
-        let moments = self.rule.moments().iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Memory { steps: state.counter(&format!("{index}.step"))?, moments })
+        self.groups.iter().map(view).collect()
+    }
+
+    #[track_caller]
+    fn group(&self, index: usize) -> &Group<R> {
+        check_group(index, self.groups.len());
+        &self.groups[index]
+    }
+
+    /// What `state` remembers of the parameters of a group.
+    fn remembered(&self, state: &State, group: &Group<R>) -> Result<Vec<Memory>, StateError> {
+        let moments = group.rule.moments();
+        let memory = |index: usize| {
+            let read = |(name, start): &(&str, f32)| {
+                let mut moment = vec![*start; self.parameters[index].numel()];
+                state.copy_f32(&format!("{index}.{name}"), &mut moment)?;
+                Ok(moment)
+            };
+            let moments = moments.iter().map(read).collect::<Result<_, _>>()?;
+            Ok(Memory { steps: state.counter(&format!("{index}.step"))?, moments })
+        };
+        group.members.clone().map(memory).collect()
+    }
+
+    /// How many parameters each group has; of one group nothing is said.
+    fn sizes(&self) -> Option<Vec<u64>> {
+        let sizes = self.groups.iter().map(|group| group.members.len() as u64);
+        (self.groups.len() > 1).then(|| sizes.collect())
     }
 }
 
 impl<R: Rule> Optimizer for PerParameter<R> {
     fn step(&mut self) {
-        let PerParameter { rule, learning_rate, parameters, memories } = self;
-        for (parameter, memory) in parameters.iter().zip(memories) {
-            parameter.update(|theta, grad| {
-                memory.steps += 1;
-                let step = Step { t: memory.steps, learning_rate: *learning_rate };
-                rule.update(step, theta, grad, &mut memory.moments);
-            });
+        for Group { rule, learning_rate, members } in &self.groups {
+            let parameters = &self.parameters[members.clone()];
+            for (parameter, memory) in parameters.iter().zip(&mut self.memories[members.clone()]) {
+                parameter.update(|theta, grad| {
+                    memory.steps += 1;
+                    let step = Step { t: memory.steps, learning_rate: *learning_rate };
+                    rule.update(step, theta, grad, &mut memory.moments);
+                });
+            }
         }
     }
 
@@ -88,32 +173,61 @@ impl<R: Rule> Optimizer for PerParameter<R> {
     }
 
     fn learning_rate(&self) -> f64 {
-        self.learning_rate
+        self.groups[0].learning_rate
     }
 
     #[track_caller]
     fn set_learning_rate(&mut self, learning_rate: f64) {
         check(learning_rate).unwrap_or_else(|reason| panic!("{reason}"));
-        self.learning_rate = learning_rate;
+        self.groups.iter_mut().for_each(|group| group.learning_rate = learning_rate);
+    }
+
+    fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    #[track_caller]
+    fn group_learning_rate(&self, group: usize) -> f64 {
+        self.group(group).learning_rate
+    }
+
+    #[track_caller]
+    fn set_group_learning_rate(&mut self, group: usize, learning_rate: f64) {
+        check(learning_rate).unwrap_or_else(|reason| panic!("{reason}"));
+        check_group(group, self.groups.len());
+        self.groups[group].learning_rate = learning_rate;
     }
 
     fn state(&self) -> State {
         let mut state = State::new();
-        state.insert_f64("learning_rate", [self.learning_rate]);
-        let names = self.rule.moments();
-        for (index, memory) in self.memories.iter().enumerate() {
-            state.insert_u64(format!("{index}.step"), [memory.steps]);
-            for ((name, _), moment) in names.iter().zip(&memory.moments) {
-                state.insert_f32(format!("{index}.{name}"), &[moment.len()], moment);
+        let rates = self.groups.iter().map(|group| group.learning_rate);
+        state.insert_f64("learning_rate", rates.collect::<Vec<_>>());
+        if let Some(sizes) = self.sizes() {
+            state.insert_u64("param_groups", sizes);
+        }
+        for group in &self.groups {
+            let names = group.rule.moments();
+            for index in group.members.clone() {
+                let memory = &self.memories[index];
+                state.insert_u64(format!("{index}.step"), [memory.steps]);
+                for ((name, _), moment) in names.iter().zip(&memory.moments) {
+                    state.insert_f32(format!("{index}.{name}"), &[moment.len()], moment);
+                }
             }
         }
         state
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), StateError> {
-        let learning_rate = read_learning_rate(state)?;
-        let memories = 0..self.parameters.len();
-        let memories = memories.map(|index| self.memory(state, index));
+        let rates = read_learning_rates(state, self.groups.len())?;
+        if let Some(expected) = self.sizes() {
+            let (path, found) = ("param_groups".to_owned(), state.u64("param_groups")?);
+            if found != expected {
+                let reason = format!("groups of {found:?} parameters, expected {expected:?}");
+                return Err(StateError::Invalid { path, reason });
+            }
+        }
+        let memories = self.groups.iter().map(|group| self.remembered(state, group));
         let memories = memories.collect::<Result<Vec<_>, _>>()?;
         let known = self.state();
         if let Some(path) = state.0.keys().find(|path| !known.0.contains_key(*path)) {
@@ -122,7 +236,8 @@ impl<R: Rule> Optimizer for PerParameter<R> {
                 format!("the optimizer has {count} parameters, and no moment of this name");
             return Err(StateError::Invalid { path: path.clone(), reason });
         }
-        (self.learning_rate, self.memories) = (learning_rate, memories);
+        self.memories = memories.into_iter().flatten().collect();
+        self.groups.iter_mut().zip(rates).for_each(|(group, rate)| group.learning_rate = rate);
         Ok(())
     }
 }
@@ -135,13 +250,14 @@ fn check(learning_rate: f64) -> Result<(), String> {
     Err(format!("the learning rate is `{learning_rate}`: expected a finite number from 0 on"))
 }
 
-fn read_learning_rate(state: &State) -> Result<f64, StateError> {
+fn read_learning_rates(state: &State, groups: usize) -> Result<Vec<f64>, StateError> {
     let path = "learning_rate".to_owned();
-    match state.f64(&path)? {
-        [learning_rate] => match check(*learning_rate) {
-            Ok(()) => Ok(*learning_rate),
-            Err(reason) => Err(StateError::Invalid { path, reason }),
-        },
-        many => Err(StateError::Shape { path, expected: vec![1], found: vec![many.len()] }),
+    let rates = state.f64(&path)?;
+    if rates.len() != groups {
+        return Err(StateError::Shape { path, expected: vec![groups], found: vec![rates.len()] });
+    }
+    match rates.iter().try_for_each(|&rate| check(rate)) {
+        Ok(()) => Ok(rates.to_vec()),
+        Err(reason) => Err(StateError::Invalid { path, reason }),
     }
 }
