@@ -5,6 +5,7 @@
 //! operations beside their forward: run without recording they cost what the kernels cost, run in
 //! grad mode (`create_graph`) they give second-order gradients.
 
+mod arrived;
 mod backward;
 mod function;
 mod node;

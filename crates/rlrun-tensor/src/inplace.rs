@@ -1,7 +1,5 @@
 //! Writing into a tensor: what is refused, the version bump, and the history of what was written.
 
-use smallvec::SmallVec;
-
 use crate::autograd::{Grads, NodeRef, Saver, edges, new_node};
 use crate::call;
 use crate::error::{TensorError, ok};
@@ -11,7 +9,7 @@ use crate::pool::Scratch;
 use crate::read::f32s;
 use crate::storage::{Buffer, DType};
 use crate::tensor::Tensor;
-use crate::view::{ViewStep, move_retained, take_steps};
+use crate::view::{Steps, move_retained, take_steps};
 
 impl Tensor {
     /// Checks a write of `self` that reads `inputs` and, if history is recorded, makes its node.
@@ -112,8 +110,9 @@ impl Tensor {
         if self.layout.is_dense() {
             f(&mut target[self.layout.offset..][..self.numel()]);
         } else {
-            for at in self.layout.offsets() {
-                f(&mut target[at..=at]);
+            let (rows, width) = self.layout.rows();
+            for start in rows {
+                f(&mut target[start..][..width]);
             }
         }
         drop(memory);
@@ -187,15 +186,16 @@ fn update(
     if layout.is_contiguous() {
         return f(&mut target[layout.offset..][..numel], &values);
     }
-    for (at, value) in layout.offsets().zip(values.iter()) {
-        f(&mut target[at..=at], std::slice::from_ref(value));
+    let (rows, width) = layout.rows();
+    for (start, values) in rows.zip(values.chunks_exact(width)) {
+        f(&mut target[start..][..width], values);
     }
 }
 
 /// The rule of a write through a view: the part of the root's gradient that was written goes
 /// through the operation, the rest passes.
 fn through_view<const M: usize>(
-    steps: SmallVec<[ViewStep; 1]>,
+    steps: Steps,
     backward: impl Fn(&Tensor, &NodeRef) -> [Option<Tensor>; M] + Send + Sync + 'static,
 ) -> impl Fn(&Tensor, &NodeRef) -> Grads + Send + Sync + 'static {
     move |grad, node| {

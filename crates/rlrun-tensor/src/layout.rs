@@ -156,6 +156,19 @@ impl Layout {
         Offsets::new(self)
     }
 
+    /// Where runs of elements that lie side by side start, row-major, and their length.
+    pub(crate) fn rows(&self) -> (Offsets, usize) {
+        let mut outer = *self;
+        match (self.shape.last(), self.strides.last()) {
+            (Some(&width), Some(&1)) if width > 0 => {
+                outer.shape.remove(self.shape.len() - 1);
+                outer.strides.remove(self.strides.len() - 1);
+                (outer.offsets(), width)
+            }
+            _ => (outer.offsets(), 1),
+        }
+    }
+
     /// The same elements seen with a larger shape: extents of 1 and missing ones repeat.
     pub(crate) fn broadcast(&self, shape: &[usize]) -> Option<Layout> {
         let missing = shape.len().checked_sub(self.shape.len())?;

@@ -27,7 +27,9 @@ pub(crate) struct MetaState {
     /// The operation that made this tensor, if its history was recorded.
     pub(crate) grad_fn: Option<NodeRef>,
     pub(crate) grad: Option<Tensor>,
-    pub(crate) view: Option<Box<View>>,
+    pub(crate) view: Option<Arc<View>>,
+    /// Version of the memory for which the recorded history of a view holds.
+    pub(crate) history_version: u32,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) post_hooks: Vec<PostHook>,
     /// A result that keeps its gradient.

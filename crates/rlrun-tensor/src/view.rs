@@ -52,10 +52,32 @@ pub(crate) enum ViewStep {
 /// What a tracked view knows of its root.
 pub(crate) struct View {
     pub(crate) root: Tensor,
-    pub(crate) steps: SmallVec<[ViewStep; 1]>,
+    /// The view that this one was taken from, if it was not the root.
+    before: Option<Arc<View>>,
+    step: ViewStep,
     pub(crate) made_in: ViewMadeIn,
-    /// Version of the memory for which the recorded history holds.
-    pub(crate) history_version: u32,
+}
+
+/// Steps from a root to a view of it.
+pub(crate) type Steps = SmallVec<[ViewStep; 1]>;
+
+impl View {
+    fn steps(&self) -> Steps {
+        let views = std::iter::successors(Some(self), |view| view.before.as_deref());
+        let mut steps: Steps = views.map(|view| view.step).collect();
+        steps.reverse();
+        steps
+    }
+}
+
+impl Drop for View {
+    /// Long chains are dropped one view after the other, not one inside the other.
+    fn drop(&mut self) {
+        let mut next = self.before.take();
+        while let Some(mut view) = next.and_then(Arc::into_inner) {
+            next = view.before.take();
+        }
+    }
 }
 
 impl ViewStep {
@@ -137,9 +159,7 @@ impl ViewStep {
                 grad.step(ViewStep::Permute(inverse), false)
             }
             ViewStep::Narrow { .. } | ViewStep::Select { .. } => {
-                let whole = Tensor::zeros(&shape[..]);
-                whole.step(*self, false).copy_(grad);
-                whole
+                unreachable!("the gradient of a part is recorded as such")
             }
         }
     }
@@ -160,26 +180,27 @@ impl Tensor {
             _ if one_of_many => ViewMadeIn::MultiOutputNode,
             _ => ViewMadeIn::Default,
         };
-        let mut steps = SmallVec::new();
-        let mut root = self.clone();
-        if let Some(meta) = self.meta()
-            && let Some(of) = &meta.lock().view
-        {
-            steps.extend_from_slice(&of.steps);
-            root = of.root.clone();
-            let kept = of.made_in == ViewMadeIn::InferenceMode || made_in == ViewMadeIn::Default;
-            made_in = if kept { of.made_in } else { made_in };
+        let before = self.meta().and_then(|meta| meta.lock().view.clone());
+        let root = before.as_ref().map_or(self, |before| &before.root).clone();
+        if let Some(before) = &before {
+            let kept =
+                before.made_in == ViewMadeIn::InferenceMode || made_in == ViewMadeIn::Default;
+            made_in = if kept { before.made_in } else { made_in };
         }
-        steps.push(step);
         let view = self.record_step(view, step);
         let history_version = root.counter().version();
-        let record = View { root, steps, made_in, history_version };
-        view.meta_or_new().lock().view = Some(Box::new(record));
+        let mut state = view.meta_or_new().lock();
+        state.view = Some(Arc::new(View { root, before, step, made_in }));
+        state.history_version = history_version;
+        drop(state);
         view
     }
 
     #[track_caller]
     fn record_step(&self, view: Tensor, step: ViewStep) -> Tensor {
+        if matches!(step, ViewStep::Narrow { .. } | ViewStep::Select { .. }) {
+            return view.record_part(step.name(), self, step);
+        }
         let shape = self.layout.shape;
         view.record(step.name(), [self], |_| {
             move |grad: &Tensor, _: &_| [Some(step.backward(grad, &shape))]
@@ -187,9 +208,9 @@ impl Tensor {
     }
 
     /// The root of a tracked view and the way from it.
-    pub(crate) fn base_and_steps(&self) -> Option<(Tensor, SmallVec<[ViewStep; 1]>)> {
-        let state = self.meta()?.lock();
-        state.view.as_ref().map(|view| (view.root.clone(), view.steps.clone()))
+    pub(crate) fn base_and_steps(&self) -> Option<(Tensor, Steps)> {
+        let view = self.meta()?.lock().view.clone()?;
+        Some((view.root.clone(), view.steps()))
     }
 
     /// The tensor that this is tracked as a view of.
@@ -222,32 +243,29 @@ impl Tensor {
     pub(crate) fn view_grad_fn(&self, op: &'static str) -> Result<Option<NodeRef>, TensorError> {
         let Some(meta) = self.meta() else { return Ok(None) };
         let state = meta.lock();
-        let Some(view) = &state.view else { return Ok(state.grad_fn.clone()) };
-        let (root, steps) = (view.root.clone(), view.steps.clone());
-        let (made_in, old_version) = (view.made_in, view.history_version);
+        let Some(view) = state.view.clone() else { return Ok(state.grad_fn.clone()) };
+        let old_version = state.history_version;
         let recorded = state.grad_fn.clone();
         drop(state);
 
         let version = self.counter().version();
-        if recorded.is_none() && !root.requires_grad() {
+        if recorded.is_none() && !view.root.requires_grad() {
             return Ok(None);
         }
         let written = version != old_version;
-        let never_recorded = recorded.is_none() && made_in == ViewMadeIn::Default;
+        let never_recorded = recorded.is_none() && view.made_in == ViewMadeIn::Default;
         if !written && !never_recorded {
             return Ok(recorded);
         }
         if written {
             self.check_view_restriction(op)?;
         }
-        let again = replay(&root, &steps);
+        let again = replay(&view.root, &view.steps());
         let node = again.meta().and_then(|meta| meta.lock().grad_fn.clone());
         move_retained(meta, recorded.as_ref(), node.as_ref());
         let mut state = meta.lock();
         state.grad_fn.clone_from(&node);
-        if let Some(view) = &mut state.view {
-            view.history_version = version;
-        }
+        state.history_version = version;
         Ok(node)
     }
 }

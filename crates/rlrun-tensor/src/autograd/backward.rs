@@ -13,7 +13,10 @@ pub struct Backward<'a> {
     pub gradient: Option<&'a Tensor>,
     /// Keeps the graph for another walk.
     pub retain_graph: bool,
-    /// Records the walk itself, for second-order gradients; keeps the graph.
+    /// Records the walk itself, for second-order gradients; keeps the graph. What `backward` then
+    /// accumulates in `.grad` holds the graph, which holds the leaf: neither is freed before the
+    /// gradient is cleared (`set_grad(None)`), and the first such call of a process logs a warning.
+    /// [`grad`] and [`Tensor::grad_of`] hand gradients out and hold nothing.
     pub create_graph: bool,
     /// Accumulates into these tensors only. One that is not a leaf retains its gradient from now
     /// on.

@@ -7,18 +7,26 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::arrived::Part;
 use crate::call;
 use crate::diagnostics;
 use crate::error::{Site, TensorError, ok, raise};
 use crate::meta::{Hook, Meta};
 use crate::mode;
 use crate::tensor::Tensor;
-use crate::view::{ViewStep, take_steps};
+use crate::view::{Steps, ViewStep, take_steps};
 
 /// Gradients of an operation's inputs, `None` where none is needed.
 pub(crate) type Grads = SmallVec<[Option<Tensor>; 3]>;
 
 type BackwardFn = Box<dyn Fn(&Tensor, &NodeRef) -> Grads + Send + Sync>;
+
+/// What makes gradients of the inputs from the gradient of the result.
+pub(super) enum Rule {
+    Computed(BackwardFn),
+    /// The gradient is that of a part of the only input.
+    Part(Arc<Part>),
+}
 
 /// Where the gradient of an input goes.
 #[derive(Clone)]
@@ -38,7 +46,7 @@ pub(crate) struct Node {
     pub(super) edges: Edges,
     /// Whether something is kept for backward, and therefore freed by it.
     pub(super) saves: AtomicBool,
-    pub(super) backward: Mutex<Option<BackwardFn>>,
+    pub(super) rule: Mutex<Option<Rule>>,
     /// Inputs among the first 64 whose gradients the walk that runs this node does not want.
     unwanted: AtomicU64,
     pub(super) watchers: Mutex<Watchers>,
@@ -126,7 +134,7 @@ impl Node {
         self.edges[index].is_some() && (index >= 64 || unwanted >> index & 1 == 0)
     }
 
-    /// Runs `rule` while only some inputs' gradients are wanted; the caller holds `backward`.
+    /// Runs `rule` while only some inputs' gradients are wanted; the caller holds the rule.
     pub(super) fn with_wanted<R>(
         &self,
         want: impl Fn(&Edge) -> bool,
@@ -164,7 +172,7 @@ enum Kept {
     /// The part of a root that was written through a view.
     Part {
         root: Tensor,
-        steps: SmallVec<[ViewStep; 1]>,
+        steps: Steps,
     },
 }
 
@@ -293,6 +301,20 @@ impl Tensor {
             return self;
         }
         let node = new_node(op, edges(op, inputs), rule);
+        self.with_history(node)
+    }
+
+    /// Records that `self` is a part of `input`.
+    #[track_caller]
+    pub(crate) fn record_part(self, op: &'static str, input: &Tensor, step: ViewStep) -> Tensor {
+        if !Tensor::any_requires_grad(&[input]) {
+            return self;
+        }
+        let part = Arc::new(Part { step, shape: input.layout.shape });
+        self.with_history(node_of(op, edges(op, &[input]), false, Rule::Part(part)))
+    }
+
+    fn with_history(self, node: NodeRef) -> Tensor {
         match self.meta() {
             Some(meta) => meta.lock().grad_fn = Some(node),
             None => return self.with_meta(Meta::of_result(node)),
@@ -322,18 +344,23 @@ where
     B: Fn(&Tensor, &NodeRef) -> Grads + Send + Sync + 'static,
 {
     let mut saver = Saver { op, edges: &edges, saves: false, refused: None };
-    let backward: BackwardFn = Box::new(rule(&mut saver));
+    let rule = Rule::Computed(Box::new(rule(&mut saver)));
     if let Some(error) = saver.refused {
         raise(error);
     }
-    let saves = AtomicBool::new(saver.saves);
+    let saves = saver.saves;
+    node_of(op, edges, saves, rule)
+}
+
+#[track_caller]
+fn node_of(op: &'static str, edges: Edges, saves: bool, rule: Rule) -> NodeRef {
     let node = Arc::new(Node {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         op,
         at: call::site(),
         edges,
-        saves,
-        backward: Mutex::new(Some(backward)),
+        saves: AtomicBool::new(saves),
+        rule: Mutex::new(Some(rule)),
         unwanted: AtomicU64::new(0),
         watchers: Mutex::default(),
     });

@@ -7,8 +7,9 @@ use std::sync::{Arc, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::arrived::{Arrived, Part};
 use super::backward::Backward;
-use super::node::{Edge, NodeRef};
+use super::node::{Edge, Grads, NodeRef, Rule};
 use crate::call::CallGuard;
 use crate::diagnostics;
 use crate::error::{TensorError, raise};
@@ -103,8 +104,8 @@ pub(super) struct Walk {
     targets: Option<Targets>,
     captured: Vec<Option<Tensor>>,
     /// Nodes whose gradient is not complete yet, by age.
-    waiting: BTreeMap<u64, (NodeRef, Tensor)>,
-    leaves: Vec<(Arc<Meta>, Tensor)>,
+    waiting: BTreeMap<u64, (NodeRef, Arrived)>,
+    leaves: Vec<(Arc<Meta>, Arrived)>,
     /// Where each leaf is in `leaves`, once there are many.
     leaf_places: FxHashMap<*const Meta, usize>,
 }
@@ -132,16 +133,16 @@ impl Walk {
             _ => GradModeGuard::walk(),
         };
         // Hooks of the start run even if nothing behind it is wanted.
-        self.arrive(start, gradient);
-        while let Some((_, (node, gradient))) = self.waiting.pop_last() {
-            let step = catch_unwind(AssertUnwindSafe(|| self.pass(&node, gradient)));
+        self.arrive(start, None, gradient);
+        while let Some((_, (node, arrived))) = self.waiting.pop_last() {
+            let step = catch_unwind(AssertUnwindSafe(|| self.pass(&node, arrived.complete())));
             if let Err(payload) = step {
                 self.finish_leaves_not_behind(node);
                 resume_unwind(payload);
             }
         }
-        for (leaf, gradient) in std::mem::take(&mut self.leaves) {
-            self.finish_leaf(&leaf, gradient);
+        for (leaf, arrived) in std::mem::take(&mut self.leaves) {
+            self.finish_leaf(&leaf, arrived.complete());
         }
         self.captured
     }
@@ -153,15 +154,17 @@ impl Walk {
         if targets.is_some_and(|targets| !targets.leading.contains(&node.id)) {
             return;
         }
-        let mut slot = node.backward.lock();
-        let Some(backward) = slot.as_ref() else {
-            raise(TensorError::BackwardThroughFreedGraph { op: node.op, at: node.at });
-        };
-        let grads = match targets {
-            Some(targets) => {
-                node.with_wanted(|edge| targets.want(edge), || backward(&gradient, node))
-            }
-            None => backward(&gradient, node),
+        let mut slot = node.rule.lock();
+        let (part, grads) = match slot.as_ref() {
+            None => raise(TensorError::BackwardThroughFreedGraph { op: node.op, at: node.at }),
+            Some(Rule::Part(part)) => (Some(part.clone()), Grads::from_iter([Some(gradient)])),
+            Some(Rule::Computed(backward)) => match targets {
+                Some(targets) => {
+                    let wanted = |edge: &Edge| targets.want(edge);
+                    (None, node.with_wanted(wanted, || backward(&gradient, node)))
+                }
+                None => (None, backward(&gradient, node)),
+            },
         };
         let spent = if !self.retain_graph && node.saves.load(Ordering::Relaxed) {
             slot.take()
@@ -174,7 +177,7 @@ impl Walk {
             if let (Some(edge), Some(grad)) = (edge, grad)
                 && self.targets.as_ref().is_none_or(|targets| targets.want(edge))
             {
-                self.arrive(edge, grad);
+                self.arrive(edge, part.clone(), grad);
             }
         }
     }
@@ -227,17 +230,19 @@ impl Walk {
         self.leaf_places.get(&Arc::as_ptr(leaf)).copied()
     }
 
-    /// Adds a contribution to the gradient that waits at the end of `edge`.
-    fn arrive(&mut self, edge: &Edge, grad: Tensor) {
+    /// Adds a contribution, of all of the gradient or of a part of it, to what waits at the end of
+    /// `edge`.
+    fn arrive(&mut self, edge: &Edge, part: Option<Arc<Part>>, grad: Tensor) {
         match edge {
             Edge::Leaf(meta) => match self.leaf_place(meta) {
-                Some(at) => self.leaves[at].1 = sum_of(&self.leaves[at].1, grad),
-                None => self.leaves.push((meta.clone(), grad)),
+                Some(at) => self.leaves[at].1.add(part, grad),
+                None => self.leaves.push((meta.clone(), Arrived::first(part, grad))),
             },
             Edge::Node(node) => match self.waiting.get_mut(&node.id) {
-                Some((_, sum)) => *sum = sum_of(sum, grad),
+                Some((_, arrived)) => arrived.add(part, grad),
                 None => {
-                    self.waiting.insert(node.id, (node.clone(), grad));
+                    let first = Arrived::first(part, grad);
+                    self.waiting.insert(node.id, (node.clone(), first));
                 }
             },
         }
@@ -299,9 +304,9 @@ impl Walk {
         let nodes = nodes_behind(&unfinished);
         let edges = nodes.iter().flat_map(|node| node.edges.iter().flatten());
         let behind: FxHashSet<Place> = edges.map(Place::of).collect();
-        for (leaf, gradient) in std::mem::take(&mut self.leaves) {
+        for (leaf, arrived) in std::mem::take(&mut self.leaves) {
             if !behind.contains(&Place::Leaf(Arc::as_ptr(&leaf))) {
-                self.finish_leaf(&leaf, gradient);
+                self.finish_leaf(&leaf, arrived.complete());
             }
         }
     }
@@ -318,14 +323,4 @@ fn hooked(hook: &Hook, gradient: Tensor) -> Tensor {
         Some(other) => other,
         None => gradient,
     }
-}
-
-/// The sum of two contributions, into the memory of the second if nobody else can see it.
-fn sum_of(first: &Tensor, second: Tensor) -> Tensor {
-    let same_order = second.layout == first.layout && second.layout.is_dense();
-    if same_order && second.is_unshared() && !second.is_inference() && !mode::recording() {
-        second.add_(first);
-        return second;
-    }
-    first.add(&second)
 }
