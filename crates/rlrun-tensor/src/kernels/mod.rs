@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod columns;
+mod convolution;
 mod elementwise;
 mod gemm;
 mod log_softmax;
@@ -20,6 +21,7 @@ mod tests;
 mod threads;
 
 pub use columns::{activation_backward, column_sums};
+pub use convolution::{Patches, convolve, convolve_dw, convolve_dx, transpose};
 pub use elementwise::{Binary, Operand, Unary, binary, unary};
 pub use gemm::{Activation, Start, gemm, gemm_tall};
 pub use log_softmax::log_softmax;

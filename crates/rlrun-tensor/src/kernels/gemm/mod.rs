@@ -6,6 +6,7 @@
 //! level and the threads; only the order in which *elements* are computed is free. So a row alone
 //! has the bits it has within a batch.
 
+mod left;
 mod pack;
 mod tile;
 
@@ -14,6 +15,8 @@ use super::matrix::{Matrix, MatrixMut};
 use super::simd::{Kernel, LANES, Simd, dispatch};
 use super::threads::{cut, halves, threads_for};
 use crate::pool::Scratch;
+pub(super) use left::Gathered;
+use left::Left;
 use pack::{MAX_DEPTH, PANEL, Pack};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -50,15 +53,27 @@ pub enum Start<'a> {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: MatrixMut<'_>) {
-    assert_eq!((a.rows, a.cols, b.cols), (c.rows, b.rows, c.cols), "gemm: shapes");
+    /// Multiply-adds in the time that storing an element takes.
+    const STORE: usize = 4;
+    let threads = threads_for(c.rows * c.cols * (a.cols + STORE));
+    multiply(a, b, start, act, c, threads);
+}
+
+/// [`gemm`] for any A, on so many threads.
+pub(super) fn multiply<A: Left>(
+    a: A,
+    b: Matrix<'_>,
+    start: Start<'_>,
+    act: Activation,
+    c: MatrixMut<'_>,
+    threads: usize,
+) {
+    let [rows, inner] = a.dims();
+    assert_eq!((rows, inner, b.cols), (c.rows, b.rows, c.cols), "gemm: shapes");
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), c.cols, "gemm: length of the bias");
     }
-    let product = Product { a, b, start, act, c, by_depth: false };
-    /// Multiply-adds in the time that storing an element takes.
-    const STORE: usize = 4;
-    let threads = threads_for(product.c.rows * product.c.cols * (product.a.cols + STORE));
-    product.run_on(threads);
+    Product { a, b, start, act, c, by_depth: false }.run_on(threads);
 }
 
 /// C = AᵀB for tall A `[k, m]` and B `[k, n]`, with the bits of [`gemm`]: each thread sums the rows
@@ -67,18 +82,24 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, act: Activation, c: 
 /// # Panics
 /// If the shapes do not fit together.
 pub fn gemm_tall(a: Matrix<'_>, b: Matrix<'_>, c: MatrixMut<'_>) {
-    assert_eq!((a.cols, b.rows, b.cols), (c.rows, a.rows, c.cols), "gemm_tall: shapes");
-    let threads = threads_for(c.rows * c.cols * a.rows);
+    multiply_tall(a.t(), b, c);
+}
+
+/// [`gemm_tall`] for any Aᵀ.
+pub(super) fn multiply_tall<A: Left>(a: A, b: Matrix<'_>, c: MatrixMut<'_>) {
+    let [rows, inner] = a.dims();
+    assert_eq!((rows, inner, b.cols), (c.rows, b.rows, c.cols), "gemm_tall: shapes");
+    let threads = threads_for(c.rows * c.cols * inner);
     let (start, act) = (Start::Zero, Activation::None);
-    Product { a: a.t(), b, start, act, c, by_depth: true }.run_on(threads);
+    Product { a, b, start, act, c, by_depth: true }.run_on(threads);
 }
 
 /// Terms of a sum that are not split further.
 const BLOCK: usize = 512;
 
 /// A product whose shapes were checked.
-struct Product<'a> {
-    a: Matrix<'a>,
+struct Product<'a, A> {
+    a: A,
     b: Matrix<'a>,
     start: Start<'a>,
     act: Activation,
@@ -95,13 +116,18 @@ thread_local! {
 const NARROW_COLS: usize = 8;
 const NARROW_ROWS: usize = 512;
 
-impl Product<'_> {
+impl<A: Left> Product<'_, A> {
+    /// The number of terms of each sum.
+    fn inner(&self) -> usize {
+        self.a.dims()[1]
+    }
+
     /// Splits the outputs until each thread has a part, and long sums.
     fn run_on(mut self, threads: usize) {
         if self.c.rows == 0 || self.c.cols == 0 {
             return;
         }
-        let long = self.a.cols > BLOCK;
+        let long = self.inner() > BLOCK;
         if long && (self.by_depth || threads == 1) {
             return self.split_depth(threads);
         }
@@ -124,7 +150,7 @@ impl Product<'_> {
     /// The sums over the first blocks of terms, over the others, and both together.
     fn split_depth(self, threads: usize) {
         let Product { a, b, act, mut c, .. } = self;
-        let at = (a.cols / 2).next_multiple_of(BLOCK);
+        let at = (b.rows / 2).next_multiple_of(BLOCK);
         let (a, a_rest) = a.split_columns(at);
         let (b, b_rest) = (b.rows(0..at), b.rows(at..b.rows));
         let mut sums = Scratch::new(c.rows * c.cols);
@@ -137,7 +163,7 @@ impl Product<'_> {
     }
 
     fn split_rows(self, at: usize) -> (Self, Self) {
-        let (a, a_rest) = (self.a.rows(0..at), self.a.rows(at..self.a.rows));
+        let (a, a_rest) = (self.a.rows(0..at), self.a.rows(at..self.c.rows));
         let (c, c_rest) = self.c.split_rows(at);
         (Product { a, c, ..self }, Product { a: a_rest, c: c_rest, ..self })
     }
@@ -156,7 +182,11 @@ impl Product<'_> {
     }
 
     fn run(&mut self) {
-        if self.is_narrow() { self.run_transposed() } else { self.run_tiled() }
+        let a = self.a;
+        match a.matrix().filter(|a| self.is_narrow(a)) {
+            Some(a) => self.run_transposed(a),
+            None => self.run_tiled(),
+        }
     }
 
     fn run_tiled(&mut self) {
@@ -171,14 +201,14 @@ impl Product<'_> {
 
     /// Whether C has so few columns that most lanes would idle. Then its transpose is computed,
     /// unless the transpose of A costs more than that saves.
-    fn is_narrow(&self) -> bool {
-        let most = if self.a.row_stride == 1 { NARROW_COLS } else { NARROW_COLS / 2 };
+    fn is_narrow(&self, a: &Matrix<'_>) -> bool {
+        let most = if a.row_stride == 1 { NARROW_COLS } else { NARROW_COLS / 2 };
         self.c.cols <= most && self.c.rows >= LANES
     }
 
     /// Cᵀ = act(start + Bᵀ·Aᵀ): the same sums with the lanes over the rows of C.
-    fn run_transposed(&mut self) {
-        let Product { a, b, start, ref mut c, .. } = *self;
+    fn run_transposed(&mut self, a: Matrix<'_>) {
+        let Product { b, start, act, ref mut c, by_depth, .. } = *self;
         NARROW.with_borrow_mut(|scratch| {
             for first in (0..c.rows).step_by(NARROW_ROWS) {
                 let rows = NARROW_ROWS.min(c.rows - first);
@@ -202,7 +232,7 @@ impl Product<'_> {
                 let c_transposed = MatrixMut::new(ct, c.cols, rows);
                 let a = a.rows(first..first + rows);
                 let (a, b, start) = (b.t(), a.t(), transposed_start);
-                Product { a, b, start, c: c_transposed, ..*self }.run_tiled();
+                Product { a, b, start, act, c: c_transposed, by_depth }.run_tiled();
                 for i in 0..rows {
                     for (j, x) in c.row(first + i).iter_mut().enumerate() {
                         *x = ct[j * rows + i];
@@ -240,14 +270,12 @@ impl Product<'_> {
 
     /// The tile of columns `j..j + width` and one block of k, B read in place.
     #[inline(always)]
-    fn tile(&mut self, ks: &Range<usize>, j: usize, width: usize) -> Tile {
+    fn tile(&mut self, ks: &Range<usize>, j: usize, width: usize) -> Tile<A::Terms> {
         let first = ks.start == 0;
-        let last = ks.end == self.a.cols;
+        let last = ks.end == self.inner();
         Tile {
             k: ks.len(),
-            a: self.a.data.as_ptr().wrapping_add(ks.start * self.a.col_stride),
-            a_row: self.a.row_stride,
-            a_col: self.a.col_stride,
+            a: self.a.terms(ks.start),
             b: self.b.data.as_ptr().wrapping_add(ks.start * self.b.row_stride + j),
             b_row: self.b.row_stride,
             c: self.c.data.wrapping_add(j),
@@ -264,17 +292,17 @@ impl Product<'_> {
 }
 
 /// Goes through k in blocks, and through the columns in panels, copied to `panel` if there is one.
-struct Blocks<'a, 'b> {
-    product: &'a mut Product<'b>,
+struct Blocks<'a, 'b, A> {
+    product: &'a mut Product<'b, A>,
     panel: Option<&'a mut [f32]>,
 }
 
-impl Kernel for Blocks<'_, '_> {
+impl<A: Left> Kernel for Blocks<'_, '_, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Blocks { product, mut panel } = self;
-        let (m, n, k) = (product.c.rows, product.c.cols, product.a.cols);
+        let (m, n, k) = (product.c.rows, product.c.cols, product.inner());
         let blocked = panel.is_some() || m > 16;
         let count = if blocked { k.div_ceil(MAX_DEPTH).max(1) } else { 1 };
         let depth = k.div_ceil(count);

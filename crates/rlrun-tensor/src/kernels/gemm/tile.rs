@@ -1,16 +1,15 @@
 //! The inner kernel of a product: a tile of C whose sums stay in registers.
 
 use super::Activation;
+use super::left::Terms;
 use crate::kernels::math::{Function, Relu, Sigmoid, Tanh};
 use crate::kernels::simd::{Kernel, LANES, Simd};
 use std::marker::PhantomData;
 
 /// Raw operands of `width` columns of C; B and C have unit column stride.
-pub(super) struct Tile {
+pub(super) struct Tile<A> {
     pub(super) k: usize,
-    pub(super) a: *const f32,
-    pub(super) a_row: usize,
-    pub(super) a_col: usize,
+    pub(super) a: A,
     pub(super) b: *const f32,
     pub(super) b_row: usize,
     pub(super) c: *mut f32,
@@ -21,7 +20,7 @@ pub(super) struct Tile {
     pub(super) width: usize,
 }
 
-impl Tile {
+impl<A: Terms> Tile<A> {
     /// Computes `m` rows.
     ///
     /// # Safety
@@ -47,17 +46,19 @@ impl Tile {
 
     #[inline(always)]
     fn rows<S: Simd, const R: usize, const NV: usize, const FULL: bool>(&mut self, s: S, m: usize) {
-        s.call(Rows::<R, NV, FULL> { tile: self, m });
+        s.call(Rows::<A, R, NV, FULL> { tile: self, m });
     }
 }
 
 /// A column of tiles of up to `R` rows × `NV` vectors, the last one partial unless `FULL`.
-struct Rows<'a, const R: usize, const NV: usize, const FULL: bool> {
-    tile: &'a mut Tile,
+struct Rows<'a, A, const R: usize, const NV: usize, const FULL: bool> {
+    tile: &'a mut Tile<A>,
     m: usize,
 }
 
-impl<const R: usize, const NV: usize, const FULL: bool> Kernel for Rows<'_, R, NV, FULL> {
+impl<A: Terms, const R: usize, const NV: usize, const FULL: bool> Kernel
+    for Rows<'_, A, R, NV, FULL>
+{
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -83,7 +84,7 @@ impl<const R: usize, const NV: usize, const FULL: bool> Kernel for Rows<'_, R, N
     }
 }
 
-impl Tile {
+impl<A: Terms> Tile<A> {
     /// Computes `R` rows of `NV` vectors and moves on to the next rows.
     ///
     /// # Safety
@@ -106,11 +107,13 @@ impl Tile {
             }
         }
         match self.act {
-            Activation::Tanh => s.call(Apply::<Tanh> { tile: self, rows: R, f: PhantomData }),
-            Activation::Sigmoid => s.call(Apply::<Sigmoid> { tile: self, rows: R, f: PhantomData }),
+            Activation::Tanh => s.call(Apply::<A, Tanh> { tile: self, rows: R, f: PhantomData }),
+            Activation::Sigmoid => {
+                s.call(Apply::<A, Sigmoid> { tile: self, rows: R, f: PhantomData })
+            }
             Activation::None | Activation::Relu => {}
         }
-        self.a = self.a.wrapping_add(R * self.a_row);
+        self.a.skip_rows(R);
         self.c = self.c.wrapping_add(R * self.c_row);
     }
 
@@ -129,7 +132,7 @@ impl Tile {
         unsafe {
             let b = self.load::<S, NV, FULL>(s, self.b.add(k * self.b_row));
             for (r, sums) in sums.iter_mut().enumerate() {
-                let a = s.splat(*self.a.add(r * self.a_row + k * self.a_col));
+                let a = s.splat(self.a.get(r, k));
                 for j in 0..NV {
                     sums[j] = s.fma(a, b[j], sums[j]);
                 }
@@ -199,13 +202,13 @@ impl Tile {
 }
 
 /// Applies a function to rows of the tile just computed, still in the nearest cache.
-struct Apply<'a, T> {
-    tile: &'a Tile,
+struct Apply<'a, A, T> {
+    tile: &'a Tile<A>,
     rows: usize,
     f: PhantomData<T>,
 }
 
-impl<T: Function<1>> Kernel for Apply<'_, T> {
+impl<A: Terms, T: Function<1>> Kernel for Apply<'_, A, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
