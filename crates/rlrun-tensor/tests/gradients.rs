@@ -329,3 +329,25 @@ fn a_gradient_of_whole_numbers_is_refused() {
     let error = catch(|| x.set_grad(Some(&Tensor::from_i64(&[1], [1])))).expect_err("refused");
     assert_eq!(error.kind(), "DtypeMismatch");
 }
+
+#[test]
+fn convolutions_of_nothing_are_empty_or_the_bias() {
+    let bias = |n| Tensor::full([n], 2.0).requires_grad_(true);
+    // Images, kernels and what comes out: no images, no kernels, no channels.
+    for (image, kernel, numel) in [
+        ([0, 2, 3, 3], [4, 2, 2, 2], 0),
+        ([2, 2, 3, 3], [0, 2, 2, 2], 0),
+        ([2, 0, 3, 3], [4, 0, 2, 2], 32),
+    ] {
+        for padding in [0, 1] {
+            let x = Tensor::ones(image).requires_grad_(true);
+            let weight = Tensor::ones(kernel).requires_grad_(true);
+            let bias = bias(kernel[0]);
+            let y = x.conv2d(&weight, Some(&bias), 1, padding);
+            assert!(y.to_vec().iter().all(|&y| y == 2.0), "{image:?}");
+            assert!(padding > 0 || y.numel() == numel, "{:?}", y.dims());
+            y.sum().backward();
+            assert!(grad_of(&x).iter().chain(&grad_of(&weight)).all(|&grad| grad == 0.0));
+        }
+    }
+}

@@ -83,21 +83,29 @@ impl Patches {
 
 /// y\[n, o, p] = bias\[o] + Σₖ patch\[n, p, k] · weight\[o, k] for images `x` and weights
 /// `[out, channels · kh · kw]`.
-pub fn convolve(x: &[f32], patches: &Patches, weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let outputs = weight.len().checked_div(patches.len()).unwrap_or(0);
-    let mut by_term = Scratch::new(weight.len());
-    transpose(Matrix::new(weight, outputs, patches.len()), &mut by_term);
-    let images = y.len().checked_div(outputs * patches.each()).unwrap_or(0);
-    assert_eq!(x.len(), images * patches.pixels(), "convolve: images");
+pub fn convolve(
+    x: &[f32],
+    patches: &Patches,
+    weight: Matrix<'_>,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let [outputs, len] = weight.dims();
+    if y.is_empty() {
+        return;
+    }
+    let images = y.len() / (outputs * patches.each());
+    assert_eq!((x.len(), len), (images * patches.pixels(), patches.len()), "convolve: shapes");
+    let mut by_term = Scratch::new(outputs * len);
+    transpose(weight, &mut by_term);
     let group = patches.group(outputs * patches.each()).min(images);
     let (starts, places) = (patches.starts(group), patches.places());
-    let weight = Matrix::new(&by_term, patches.len(), outputs);
+    let weight = Matrix::new(&by_term, len, outputs);
     let start = bias.map_or(Start::Zero, Start::Bias);
-    let threads = threads_for(y.len() * patches.len());
+    let threads = threads_for(y.len() * len);
     Forward { x, patches, starts: &starts, places: &places, weight, start, y }.run_on(threads);
 }
 
-#[derive(Debug)]
 struct Forward<'a> {
     x: &'a [f32],
     patches: &'a Patches,
@@ -111,14 +119,14 @@ struct Forward<'a> {
 
 impl Forward<'_> {
     fn run_on(self, threads: usize) {
-        let pixels = self.patches.pixels();
-        let images = self.x.len().checked_div(pixels).unwrap_or(0);
+        let each = self.patches.each() * self.weight.dims()[1];
+        let images = self.y.len() / each;
         if threads == 1 || images < 2 {
             return self.run(threads);
         }
         let at = images / 2;
-        let (x, x_rest) = self.x.split_at(at * pixels);
-        let (y, y_rest) = self.y.split_at_mut(at * self.patches.each() * self.weight.dims()[1]);
+        let (x, x_rest) = self.x.split_at(at * self.patches.pixels());
+        let (y, y_rest) = self.y.split_at_mut(at * each);
         let first = Forward { x, y, ..self };
         let rest = Forward { x: x_rest, y: y_rest, ..self };
         halves(threads, |n| first.run_on(n), |n| rest.run_on(n));
@@ -128,9 +136,8 @@ impl Forward<'_> {
         let Forward { x, patches, starts, places, weight, start, y } = self;
         let (outputs, each) = (weight.dims()[1], patches.each());
         let mut rows = Scratch::new(starts.len() * outputs);
-        let group = (starts.len() / each).max(1);
-        let images = x.chunks((group * patches.pixels()).max(1));
-        for (x, y) in images.zip(y.chunks_mut((group * each * outputs).max(1))) {
+        for (number, y) in y.chunks_mut(starts.len() * outputs).enumerate() {
+            let x = &x[number * starts.len() / each * patches.pixels()..];
             let starts = &starts[..y.len() / outputs];
             let rows = &mut rows[..y.len()];
             let image = Gathered::new(x, starts, places);

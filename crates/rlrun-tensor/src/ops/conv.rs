@@ -147,8 +147,9 @@ impl Patches {
         let mut own = Scratch::new(0);
         let x = self.pad(&x, &mut own);
         let shape = [self.batch, weight.dims()[0], self.count[0], self.count[1]];
+        let kernels = Matrix::new(&kernels, shape[1], self.matrix_shape()[1]);
         Tensor::build(&shape, |y| {
-            kernels::convolve(x, &self.padded(), &kernels, bias.as_deref(), y);
+            kernels::convolve(x, &self.padded(), kernels, bias.as_deref(), y);
         })
     }
 

@@ -1,5 +1,6 @@
 //! Every kernel against a scalar twin, and bit for bit between the SIMD levels.
 
+mod convolution;
 mod elementwise;
 mod optim;
 mod products;
