@@ -24,6 +24,8 @@ pub enum Activation {
     Silu,
     /// x · Φ(x) with the standard normal distribution function Φ.
     Gelu,
+    /// The same with Φ(x) by tanh, as `torch.nn.GELU(approximate="tanh")`.
+    GeluTanh,
     /// ln(1 + eˣ).
     Softplus,
     /// x.
@@ -53,6 +55,7 @@ impl Layer for Activation {
             Activation::LeakyRelu => input.leaky_relu(0.01),
             Activation::Silu => input.silu(),
             Activation::Gelu => input.gelu(),
+            Activation::GeluTanh => input.gelu_tanh(),
             Activation::Softplus => input.softplus(),
             Activation::Identity => input.clone(),
         }

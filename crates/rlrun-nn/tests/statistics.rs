@@ -155,9 +155,18 @@ fn every_activation_is_the_same_in_a_layer_and_after_it() {
     let rng = &mut rng_stream(3, Purpose::Weights, 0);
     let layer = Linear::new(3, 5, Init::KaimingUniform, rng);
     let x = Tensor::from_slice(&[0.5, -2.0, 1.0, 3.0, 0.0, -1.0], [2, 3]);
-    for name in
-        ["tanh", "relu", "sigmoid", "elu", "leaky_relu", "silu", "gelu", "softplus", "identity"]
-    {
+    for name in [
+        "tanh",
+        "relu",
+        "sigmoid",
+        "elu",
+        "leaky_relu",
+        "silu",
+        "gelu",
+        "gelu_tanh",
+        "softplus",
+        "identity",
+    ] {
         let activation: Activation = serde_json::from_value(name.into()).unwrap();
         let fused = layer.forward_act(&x, activation).to_vec();
         assert_eq!(fused, activation.forward(&layer.forward(&x)).to_vec(), "{name}");

@@ -9,6 +9,7 @@ use rand_distr::StandardNormal;
 
 use crate::error::{TensorError, ok, raise};
 use crate::layout::{Layout, checked_numel};
+use crate::pool;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -42,14 +43,15 @@ impl Tensor {
             raise(TensorError::InvalidArgument { op: "randint", detail });
         }
         let numel = ok(checked_numel("randint", shape.as_ref()));
-        let draws: Vec<i64> = (0..numel).map(|_| rng.random_range(low..high)).collect();
+        let draws = (0..numel).map(|_| rng.random_range(low..high));
+        let draws: Vec<i64> = pool::collected(numel, draws);
         Tensor::from_i64(&draws, shape)
     }
 
     /// The indices `0..n` in random order (`i64`), `[n]`: Fisher and Yates.
     #[track_caller]
     pub fn randperm(n: usize, rng: &mut impl Rng) -> Tensor {
-        let mut order: Vec<i64> = (0..n as i64).collect();
+        let mut order: Vec<i64> = pool::collected(n, 0..n as i64);
         for last in (1..n).rev() {
             order.swap(last, rng.random_range(0..=last));
         }
@@ -98,7 +100,7 @@ impl Tensor {
         let count = usize::try_from((distance.abs() + step.abs() - 1) / step.abs());
         let count = ok(checked_numel("arange_i64", &[count.unwrap_or(usize::MAX)]));
         let at = |i: usize| (i128::from(start) + i as i128 * step) as i64;
-        Tensor::from_i64(&(0..count).map(at).collect::<Vec<_>>(), [count])
+        Tensor::from_i64(&pool::collected(count, (0..count).map(at)), [count])
     }
 
     /// `count` numbers at equal distances from `start` to `end`, both included; of one, `start`.

@@ -35,11 +35,29 @@ pub(crate) fn class_of(len: usize) -> Option<(usize, usize)> {
 /// With a shape's error, not by the end of the program, if the system does not give it.
 #[track_caller]
 pub(crate) fn large(len: usize) -> Vec<f32> {
-    if Vec::<f32>::new().try_reserve_exact(len).is_err() {
+    drop(reserved::<f32>(len));
+    vec![0.0; len]
+}
+
+/// `len` elements in memory that no list keeps.
+///
+/// # Panics
+/// As [`large`].
+#[track_caller]
+pub(crate) fn collected<T>(len: usize, elements: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut vector = reserved(len);
+    vector.extend(elements);
+    vector
+}
+
+#[track_caller]
+fn reserved<T>(len: usize) -> Vec<T> {
+    let mut vector = Vec::new();
+    if vector.try_reserve_exact(len).is_err() {
         let detail = format!("{len} numbers are more than memory can hold");
         raise(TensorError::ShapeMismatch { op: "memory", detail });
     }
-    vec![0.0; len]
+    vector
 }
 
 /// A used block with memory for at least `len` numbers, owned by the caller alone.

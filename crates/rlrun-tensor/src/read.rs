@@ -6,7 +6,7 @@ use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::error::{TensorError, ok, raise};
 use crate::layout::gather;
-use crate::pool::Scratch;
+use crate::pool::{self, Scratch};
 use crate::storage::{Buffer, DType, Memory};
 use crate::tensor::{Tensor, check_len};
 
@@ -29,22 +29,28 @@ impl Tensor {
     }
 
     /// The indices, row-major.
+    #[track_caller]
     pub(crate) fn read_i64(&self, op: &'static str) -> Result<Vec<i64>, TensorError> {
         self.expect_dtype(op, DType::I64)?;
         match &self.storage.read().buffer {
             Buffer::I64(values) if self.is_contiguous() => {
                 Ok(values[self.layout.offset..][..self.numel()].to_vec())
             }
-            Buffer::I64(values) => Ok(self.layout.offsets().map(|at| values[at]).collect()),
+            Buffer::I64(values) => {
+                Ok(pool::collected(self.numel(), self.layout.offsets().map(|at| values[at])))
+            }
             _ => unreachable!("the dtype was checked"),
         }
     }
 
     /// The flags, row-major.
+    #[track_caller]
     pub(crate) fn read_bool(&self, op: &'static str) -> Result<Vec<bool>, TensorError> {
         self.expect_dtype(op, DType::Bool)?;
         match &self.storage.read().buffer {
-            Buffer::Bool(values) => Ok(self.layout.offsets().map(|at| values[at]).collect()),
+            Buffer::Bool(values) => {
+                Ok(pool::collected(self.numel(), self.layout.offsets().map(|at| values[at])))
+            }
             _ => unreachable!("the dtype was checked"),
         }
     }
@@ -66,7 +72,7 @@ impl Tensor {
     /// If this is not an `f32` tensor.
     #[track_caller]
     pub fn to_vec(&self) -> Vec<f32> {
-        let mut values = vec![0.0; self.numel()];
+        let mut values = pool::large(self.numel());
         self.copy_to_slice(&mut values);
         values
     }

@@ -81,6 +81,7 @@ fn of_one() -> Vec<Case> {
         signed() => elu, elu_(1.5);
         signed() => silu, silu_;
         signed() => gelu, gelu_;
+        signed() => gelu_tanh, gelu_tanh_;
         signed() * 0.3 => atanh, atanh_;
         signed() => floor, floor_;
         signed() => ceil, ceil_;
@@ -89,6 +90,7 @@ fn of_one() -> Vec<Case> {
         positive() => digamma, digamma_;
         positive() => polygamma, polygamma_(1);
         signed() => softplus, softplus_;
+        signed() => softplus_with, softplus_with_(2.0, 2.5);
         signed() => logsigmoid, logsigmoid_;
         signed() => clamp, clamp_(-0.9, 0.9);
         signed() => clamp_min, clamp_min_(0.1);

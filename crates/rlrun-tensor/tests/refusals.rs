@@ -1,6 +1,6 @@
 //! Bad input: every case is refused with a typed error, or has a defined result.
 
-use rlrun_tensor::{Reduction, Tensor, catch};
+use rlrun_tensor::{Reduction, Tensor, TensorError, catch};
 
 /// The kind of error that `f` is refused with.
 #[track_caller]
@@ -10,6 +10,34 @@ fn refused<R>(f: impl FnOnce() -> R) -> String {
 
 fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(shape)
+}
+
+#[test]
+fn memory_that_the_system_does_not_give_is_an_error_for_every_type() {
+    const HUGE: usize = 1 << 50;
+    let wide = || Tensor::zeros([1]).expand([HUGE]);
+    let of_index = || Tensor::from_i64(&[0], [1]);
+    let refused: [&dyn Fn(); 8] = [
+        &|| drop(Tensor::zeros([HUGE])),
+        &|| drop(Tensor::arange_i64(0, HUGE as i64, 1)),
+        &|| drop(Tensor::zeros([1]).repeat(&[HUGE])),
+        &|| drop(of_index().one_hot(HUGE)),
+        &|| drop(of_index().expand([HUGE]).clone_contiguous()),
+        &|| drop(wide().gt_scalar(0.0)),
+        &|| drop(wide().nonzero()),
+        &|| drop(wide().to_vec()),
+    ];
+    for (case, allocate) in refused.into_iter().enumerate() {
+        let error = catch(allocate).expect_err(&format!("case {case}"));
+        assert!(error.to_string().contains("more than memory can hold"), "{error}");
+    }
+}
+
+#[test]
+fn a_refused_product_sum_names_itself() {
+    let leaf = Tensor::ones([2]).requires_grad_(true);
+    let error = catch(|| leaf.addcmul_(&Tensor::ones([2]), &Tensor::ones([2]), 1.0)).unwrap_err();
+    assert!(matches!(error, TensorError::LeafInplace { op: "addcmul_", .. }), "{error}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Values at the ends of a range: bounded functions, empty and huge tensors, nothing left unwritten.
 
-use rlrun_tensor::{Tensor, catch};
+use rlrun_tensor::{Backward, Tensor, catch, grad};
 
 /// Fills the free lists of this thread, so that an element which nobody writes shows.
 fn fill_free_lists() {
@@ -127,5 +127,87 @@ fn more_numbers_than_memory_holds_are_refused() {
     {
         let error = catch(|| f(&huge)).expect_err("refused");
         assert_eq!(error.kind(), "ShapeMismatch");
+    }
+}
+
+#[test]
+fn activations_of_two_settings_follow_torch() {
+    // Recorded with PyTorch 2.15: values, slopes and curvatures.
+    const X: [f32; 8] = [-8.0, -1.5, -0.2, 0.0, 0.4, 1.3, 6.0, 30.0];
+    type Row = (fn(&Tensor) -> Tensor, [[f32; 8]; 3]);
+    let rows: [Row; 3] = [
+        (
+            Tensor::gelu_tanh,
+            [
+                [0.0, -0.100428432, -0.084148571, 0.0, 0.262161165, 1.17392898, 6.0, 30.0],
+                [0.0, -0.127710819, 0.342541814, 0.5, 0.80265868, 1.1258781, 1.0, 1.0],
+                [0.0, -0.0305182189, 0.766296506, 0.797884583, 0.677147686, 0.0545814782, 0.0, 0.0],
+            ],
+        ),
+        (
+            |x| x.softplus_with(2.0, 5.0),
+            [
+                [
+                    5.62675844e-8,
+                    0.024293676,
+                    0.256507635,
+                    0.346573591,
+                    0.585550308,
+                    1.33582234,
+                    6.0,
+                    30.0,
+                ],
+                [1.12535162e-7, 0.0474258736, 0.401312321, 0.5, 0.689974487, 0.930861592, 1.0, 1.0],
+                [2.2507028e-7, 0.0903533176, 0.4805215, 0.5, 0.427819401, 0.128716573, 0.0, 0.0],
+            ],
+        ),
+        (
+            |x| x.softplus_with(0.5, 20.0),
+            [
+                [
+                    0.0362998582,
+                    0.77374202,
+                    1.28879333,
+                    1.38629436,
+                    1.59627771,
+                    2.14011073,
+                    6.09717464,
+                    30.0,
+                ],
+                [
+                    0.0179862101,
+                    0.320821285,
+                    0.475020826,
+                    0.5,
+                    0.549834013,
+                    0.657010496,
+                    0.952574134,
+                    0.9999997,
+                ],
+                [
+                    0.00883135293,
+                    0.108947493,
+                    0.124688029,
+                    0.125,
+                    0.123758286,
+                    0.112673864,
+                    0.0225883275,
+                    1.788e-7,
+                ],
+            ],
+        ),
+    ];
+    for (which, (f, expected)) in rows.into_iter().enumerate() {
+        let x = Tensor::from_slice(&X, [8]).requires_grad_(true);
+        let recorded = Backward { create_graph: true, ..Backward::default() };
+        let slope = grad(&f(&x).sum(), &[&x], recorded).remove(0);
+        let curvature = grad(&slope.sum(), &[&x], Backward::default()).remove(0);
+        for (found, expected) in [f(&x), slope, curvature].iter().zip(expected) {
+            for (found, expected) in found.to_vec().into_iter().zip(expected) {
+                let near = (found - expected).abs() <= 1e-6 + 1e-5 * expected.abs();
+                assert!(near, "{which}: {found}, in PyTorch {expected}");
+            }
+        }
+        assert!(f(&Tensor::scalar(f32::NAN)).item().is_nan());
     }
 }

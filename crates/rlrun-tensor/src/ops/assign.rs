@@ -28,15 +28,20 @@ impl Tensor {
     /// As [`Tensor::add_`].
     #[track_caller]
     pub fn add_scaled_(&self, other: &Tensor, alpha: f32) {
-        ok(self.expect_f32("add_").and_then(|()| other.expect_f32("add_")));
+        self.add_as("add_", other, alpha);
+    }
+
+    #[track_caller]
+    fn add_as(&self, op: &'static str, other: &Tensor, alpha: f32) {
+        ok(self.expect_f32(op).and_then(|()| other.expect_f32(op)));
         let shape = other.layout.shape;
-        let node = self.begin_write("add_", [self, other], |_| {
+        let node = self.begin_write(op, [self, other], |_| {
             move |grad: &Tensor, node: &NodeRef| {
                 let to_other = reduce(|| grad * alpha, node.needs(1), &shape);
                 [Some(grad.clone()), to_other]
             }
         });
-        self.update_with("add_", other, |target, other| {
+        self.update_with(op, other, |target, other| {
             kernels::axpy(alpha, other, target);
         });
         self.end_write(node);
@@ -172,7 +177,7 @@ impl Tensor {
     /// As [`Tensor::add_`].
     #[track_caller]
     pub fn addcmul_(&self, a: &Tensor, b: &Tensor, value: f32) {
-        self.add_scaled_(&(a * b), value);
+        self.add_as("addcmul_", &(a * b), value);
     }
 
     /// `self += weight · (end - self)`, broadcast to this shape; exactly `end` for weight 1.

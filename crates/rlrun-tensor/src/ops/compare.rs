@@ -2,6 +2,7 @@
 
 use crate::error::{TensorError, ok, raise};
 use crate::layout::{Layout, broadcast_shape, dim_index};
+use crate::pool;
 use crate::storage::{Buffer, DType, StorageRef};
 use crate::tensor::Tensor;
 
@@ -113,7 +114,8 @@ impl Tensor {
         };
         let (a, b) = (self.numbers(), other.numbers());
         let places = spread(self).offsets().zip(spread(other).offsets());
-        mask(places.map(|(i, j)| holds(a[i], b[j])).collect(), &shape)
+        let flags = places.map(|(i, j)| holds(a[i], b[j]));
+        mask(pool::collected(flags.len(), flags), &shape)
     }
 
     #[track_caller]
@@ -141,7 +143,7 @@ impl Tensor {
     #[track_caller]
     fn numbers(&self) -> Vec<f64> {
         match self.dtype() {
-            DType::F32 => self.read().iter().map(|&x| x.into()).collect(),
+            DType::F32 => pool::collected(self.numel(), self.read().iter().map(|&x| f64::from(x))),
             DType::I64 => ok(self.read_i64("compare")).into_iter().map(|x| x as f64).collect(),
             DType::Bool => {
                 ok(self.read_bool("compare")).into_iter().map(|x| u8::from(x).into()).collect()

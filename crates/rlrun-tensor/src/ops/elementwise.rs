@@ -135,6 +135,19 @@ unary! {
             let density = (x * x * -0.5).exp() * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
             grad * (cdf + x * density)
         };
+    /// [`Tensor::gelu`] with Φ(x) as `(1 + tanh(√(2/π) (x + 0.044715 x³))) / 2` (Hendrycks & Gimpel 2016,
+    /// arXiv 1606.08415).
+    gelu_tanh, gelu_tanh_, Input,
+        each(|x| {
+            let x = f64::from(x);
+            (x * 0.5 * (1.0 + (GELU_SLOPE * (x + GELU_CUBE * x * x * x)).tanh())) as f32
+        }),
+        |x, grad| {
+            let inner = (x + x * x * x * GELU_CUBE as f32) * GELU_SLOPE as f32;
+            let y = inner.tanh();
+            let slope = (1.0 + x * x * (3.0 * GELU_CUBE) as f32) * GELU_SLOPE as f32;
+            grad * ((&y + 1.0) * 0.5 + x * (1.0 - &y * &y) * slope * 0.5)
+        };
     /// The inverse of `tanh`: `ln((1 + x) / (1 - x)) / 2`.
     atanh, atanh_, Input,
         each(|x| libm::atanh(f64::from(x)) as f32),
@@ -157,6 +170,15 @@ unary! {
         move |x, grad| grad * x.polygamma(order + 1);
     /// `ln(1 + e^x)`, without overflow.
     softplus, softplus_, Input, lift(kernels::Unary::Softplus), |x, grad| grad * x.sigmoid();
+    /// `ln(1 + e^(beta x)) / beta`, and x itself where `beta x` is above `threshold`.
+    softplus_with, softplus_with_(beta: f32, threshold: f32), Input,
+        each(move |x| if x * beta > threshold { x } else { softplus(x * beta) / beta }),
+        move |x, grad| {
+            let numbers = x.read();
+            let above: Vec<bool> = numbers.iter().map(|x| x * beta > threshold).collect();
+            let above = Tensor::from_bool(&above, x.dims());
+            grad * Tensor::where_(&above, &Tensor::scalar(1.0), &(x * beta).sigmoid())
+        };
     /// `ln(sigmoid(x))`, without underflow.
     logsigmoid, logsigmoid_, Input, each(|x| -softplus(-x)), |x, grad| grad * (-x).sigmoid();
     /// `x` held between `min` and `max`; NaN passes. The derivative at a bound is 0.
@@ -184,6 +206,10 @@ unary! {
         each(|x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
         |_, grad| grad.zeros_like();
 }
+
+/// √(2/π) and the weight of x³ in [`Tensor::gelu_tanh`].
+const GELU_SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+const GELU_CUBE: f64 = 0.044715;
 
 /// `x^exponent`, by the exact functions where there are some.
 fn power(x: f32, exponent: f32) -> f32 {

@@ -3,6 +3,7 @@
 use crate::autograd::{Grads, NodeRef};
 use crate::error::{TensorError, ok, raise};
 use crate::layout::{Layout, Shape, checked_numel, dim_index, existing_dim};
+use crate::pool;
 use crate::tensor::Tensor;
 
 use super::reduce::Around;
@@ -216,7 +217,8 @@ impl Tensor {
         }
         let mut whole = self.clone_contiguous().result_of_shape(&start);
         for (dim, &times) in times.iter().enumerate().filter(|(_, times)| **times != 1) {
-            whole = Tensor::cat(&vec![&whole; times], dim as isize);
+            let copies = pool::collected(times, std::iter::repeat_n(&whole, times));
+            whole = Tensor::cat(&copies, dim as isize);
         }
         whole
     }
@@ -238,7 +240,8 @@ impl Tensor {
     #[track_caller]
     pub fn one_hot(&self, classes: usize) -> Tensor {
         let indices = ok(self.read_i64("one_hot"));
-        let mut rows = vec![0; indices.len() * classes];
+        let numel = ok(checked_numel("one_hot", &[indices.len(), classes]));
+        let mut rows: Vec<i64> = pool::collected(numel, std::iter::repeat_n(0, numel));
         for (row, &index) in indices.iter().enumerate() {
             rows[row * classes + ok(check("one_hot", index, classes))] = 1;
         }

@@ -1,4 +1,5 @@
-//! Pooling of images: the largest element or the mean of each window.
+//! Pooling of images: the largest element or the mean of each window. Windows are square and lie
+//! within the padded image: PyTorch's `dilation` 1 and `ceil_mode` off, the defaults.
 
 use crate::error::{TensorError, ok};
 use crate::layout::Shape;
