@@ -28,3 +28,7 @@ struct OwnProgram;
 #[doc = include_str!("../../../docs/guides/custom-network.md")]
 #[cfg(doctest)]
 struct CustomNetwork;
+
+#[doc = include_str!("../../../docs/guides/tensors.md")]
+#[cfg(doctest)]
+struct Tensors;

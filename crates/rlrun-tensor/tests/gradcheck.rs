@@ -402,8 +402,8 @@ const WITHOUT_GRADIENT: [&str; 22] = [
     "to_dtype",
 ];
 
-#[test]
-fn every_public_operation_is_in_the_table() {
+/// The names of all public operations, by their source.
+fn public_operations() -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![source.join("view.rs"), source.join("inplace.rs")];
     let ops = std::fs::read_dir(source.join("ops")).expect("the operations");
@@ -430,11 +430,38 @@ fn every_public_operation_is_in_the_table() {
                 .map(|(name, _)| name.to_owned()),
         );
     }
-    names.retain(|name| !name.starts_with('$') && !WITHOUT_GRADIENT.contains(&name.as_str()));
+    names.retain(|name| !name.starts_with('$'));
     assert!(names.len() > 80, "found only {names:?}");
+    names
+}
+
+#[test]
+fn every_public_operation_is_in_the_table() {
+    let mut names = public_operations();
+    names.retain(|name| !WITHOUT_GRADIENT.contains(&name.as_str()));
     let tested: BTreeSet<String> = table().iter().map(|case| case.name.to_owned()).collect();
     let missing: Vec<&String> = names.difference(&tested).collect();
     assert!(missing.is_empty(), "operations without a case: {missing:?}");
+}
+
+#[test]
+fn the_page_of_operations_lists_them_all_and_no_others() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/operations.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (rules, without) = page.split_once("## Without a gradient").expect("both parts");
+    let rows = rules.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.map(|row| row.split('|').next().unwrap_or_default());
+    let listed: BTreeSet<String> = cells
+        .flat_map(|cell| cell.split(['`', ',', ';', ' ']))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let tested: BTreeSet<String> = table().iter().map(|case| case.name.to_owned()).collect();
+    let differ: Vec<&String> = tested.symmetric_difference(&listed).collect();
+    assert!(differ.is_empty(), "on the page or in the table alone: {differ:?}");
+    for name in WITHOUT_GRADIENT {
+        assert!(without.contains(&format!("`{name}`")), "`{name}` is not on the page");
+    }
 }
 
 #[test]
