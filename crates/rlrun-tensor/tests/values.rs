@@ -134,7 +134,7 @@ fn more_numbers_than_memory_holds_are_refused() {
 fn activations_of_two_settings_follow_torch() {
     // Recorded with PyTorch 2.15: values, slopes and curvatures.
     const X: [f32; 8] = [-8.0, -1.5, -0.2, 0.0, 0.4, 1.3, 6.0, 30.0];
-    type Row = (fn(&Tensor) -> Tensor, [[f32; 8]; 3]);
+    type Row = (fn(&Tensor) -> Tensor, [[f64; 8]; 3]);
     let rows: [Row; 3] = [
         (
             Tensor::gelu_tanh,
@@ -203,7 +203,7 @@ fn activations_of_two_settings_follow_torch() {
         let slope = grad(&f(&x).sum(), &[&x], recorded).remove(0);
         let curvature = grad(&slope.sum(), &[&x], Backward::default()).remove(0);
         for (found, expected) in [f(&x), slope, curvature].iter().zip(expected) {
-            for (found, expected) in found.to_vec().into_iter().zip(expected) {
+            for (found, expected) in found.to_vec().into_iter().map(f64::from).zip(expected) {
                 let near = (found - expected).abs() <= 1e-6 + 1e-5 * expected.abs();
                 assert!(near, "{which}: {found}, in PyTorch {expected}");
             }
