@@ -35,6 +35,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
             CheckpointError::NoCheckpoint { path } => {
                 Some(format!("`{} train --resume {}`", terminal::program(), path.display()))
             }
+            CheckpointError::LostRows { .. } => {
+                Some("`--accept-lost-rows` goes on without them".to_owned())
+            }
             CheckpointError::AllDamaged { .. } => Some("choose a name with `--name`".to_owned()),
             _ => None,
         },
@@ -58,6 +61,8 @@ fn is_usage(error: &anyhow::Error) -> bool {
             CheckpointError::RunExists { .. }
                 | CheckpointError::NotARun { .. }
                 | CheckpointError::NoCheckpoint { .. }
+                | CheckpointError::Locked { .. }
+                | CheckpointError::OtherSettings { .. }
         ),
         Some(ConfigError::Train(cause)) => matches!(cause, TrainError::Config { .. }),
         Some(_) => true,

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use sha2::{Digest, Sha256};
 
 /// A folder with a short run file, and the program called in it.
 struct Place {
@@ -479,6 +480,10 @@ fn a_missing_checkpoint_is_named() {
     place.call(&["eval", "--checkpoint", "runs/b"]).failed_with(2, &parts);
     place.call(&["train", "--resume", "runs/b"]).failed_with(2, &["`runs/b` is not a run folder"]);
     remove_checkpoints(&place.path("runs/a"));
+    let parts = ["`runs/a/best` names `step-", "which is no checkpoint of this run"];
+    place.call(&["eval", "--checkpoint", "runs/a"]).failed_with(1, &parts);
+    fs::remove_file(place.path("runs/a/best")).unwrap();
+    fs::remove_file(place.path("runs/a/latest")).unwrap();
     let parts = ["run folder `runs/a` has no checkpoint yet"];
     place.call(&["eval", "--checkpoint", "runs/a"]).failed_with(2, &parts);
 }
@@ -521,7 +526,9 @@ fn a_run_of_another_arithmetic_or_format_is_not_continued() {
     for step in [384, 512] {
         let manifest = place.path(&format!("runs/a/step-{step:09}/manifest.toml"));
         let text = fs::read_to_string(&manifest).unwrap();
-        fs::write(&manifest, text.replace("numerics = 1", "numerics = 0")).unwrap();
+        let other = text.replace("numerics = 1", "numerics = 0");
+        assert_ne!(text, other);
+        fs::write(&manifest, signed(&other)).unwrap();
     }
     let parts = ["was computed with numerics 0", "train it anew"];
     place.call(&["train", "--resume", "runs/a"]).failed_with(1, &parts);
@@ -574,4 +581,10 @@ fn remove_checkpoints(run: &Path) {
             fs::remove_dir_all(entry.path()).unwrap();
         }
     }
+}
+
+/// A manifest with the hash that its text has now in its first line.
+fn signed(manifest: &str) -> String {
+    let (_, rest) = manifest.split_once('\n').unwrap();
+    format!("sha256 = \"{:x}\"\n{rest}", Sha256::digest(rest))
 }

@@ -94,6 +94,23 @@ fn only_the_trainer_and_the_program_touch_files() {
 }
 
 #[test]
+fn all_files_of_a_run_pass_through_one_module() {
+    let source = root().join("crates/rlrun-train/src");
+    let mut inside = 0;
+    for path in sources(&source) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let touches = ["std::fs", "fs::"].iter().any(|form| code.contains(form));
+        if path.starts_with(source.join("disk")) {
+            inside += usize::from(touches);
+        } else {
+            assert!(!touches, "`{}` touches files past `disk`", path.display());
+        }
+    }
+    assert!(inside > 0, "the search finds nothing where there is something");
+}
+
+#[test]
 fn only_kernels_are_unsafe() {
     let kernels = root().join("crates/rlrun-tensor/src/kernels");
     let mut in_kernels = 0;

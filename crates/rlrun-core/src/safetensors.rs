@@ -24,6 +24,16 @@ pub enum SafetensorsError {
         /// Its type.
         dtype: String,
     },
+    /// An entry has another number of elements than its shape says.
+    #[error("`{name}` has the shape {shape:?} and {length} numbers, which do not fit each other")]
+    Shape {
+        /// The entry.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// How many numbers there are.
+        length: usize,
+    },
 }
 
 crate::debug_is_report!(SafetensorsError);
@@ -63,8 +73,8 @@ impl State {
     /// The bytes of a safetensors file; equal states give equal bytes.
     ///
     /// # Errors
-    /// [`SafetensorsError::Format`] if an `f32` entry has another number of elements than its shape
-    /// says.
+    /// [`SafetensorsError::Shape`] if an `f32` entry has another number of elements than its shape
+    /// says: what cannot be read again is not written.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, SafetensorsError> {
         self.to_safetensors_with(&BTreeMap::new())
     }
@@ -77,6 +87,7 @@ impl State {
         &self,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Vec<u8>, SafetensorsError> {
+        self.check_shapes()?;
         let entries = self.0.iter().map(|(name, value)| {
             let shape = match value {
                 Value::F32 { shape, .. } => shape.clone(),
@@ -91,6 +102,18 @@ impl State {
         }
         let words = metadata.iter().map(|(key, value)| (key.clone(), value.clone()));
         Ok(in_order(safetensors::serialize(entries, Some(words.collect()))?, metadata))
+    }
+
+    fn check_shapes(&self) -> Result<(), SafetensorsError> {
+        for (name, value) in &self.0 {
+            let Value::F32 { shape, data } = value else { continue };
+            let count = shape.iter().try_fold(1, |count: usize, &extent| count.checked_mul(extent));
+            if count != Some(data.len()) {
+                let (name, shape, length) = (name.clone(), shape.clone(), data.len());
+                return Err(SafetensorsError::Shape { name, shape, length });
+            }
+        }
+        Ok(())
     }
 
     /// The state in the bytes of a safetensors file, such as a `state_dict` saved by PyTorch.
@@ -189,6 +212,17 @@ mod tests {
         }
         let restored = State::from_safetensors(&bytes).unwrap();
         assert_eq!(format!("{restored:?}"), format!("{:?}", sample()));
+    }
+
+    #[test]
+    fn a_shape_that_does_not_fit_its_numbers_is_not_written() {
+        for (shape, numbers) in [(vec![7], 1), (vec![], 0), (vec![2, usize::MAX], 2)] {
+            let mut state = State::new();
+            state.insert_f32("x", &shape, &vec![1.0; numbers]);
+            let message = state.to_safetensors().unwrap_err().to_string();
+            assert!(message.starts_with("`x` has the shape ["), "{message}");
+            assert!(message.contains(&format!("{numbers} numbers")), "{message}");
+        }
     }
 
     #[test]

@@ -113,6 +113,16 @@ impl State {
         self.insert(path, Value::U8(data.iter().map(|&b| u8::from(b)).collect()));
     }
 
+    /// The first entry that holds a number which is not finite.
+    pub fn not_finite(&self) -> Option<&str> {
+        let is_finite = |value: &Value| match value {
+            Value::F32 { data, .. } => data.iter().all(|x| x.is_finite()),
+            Value::F64(data) => data.iter().all(|x| x.is_finite()),
+            Value::U64(_) | Value::U8(_) => true,
+        };
+        self.0.iter().find(|(_, value)| !is_finite(value)).map(|(path, _)| path.as_str())
+    }
+
     /// Stores every entry of `child` under `prefix.`.
     pub fn insert_child(&mut self, prefix: &str, child: State) {
         for (path, value) in child.0 {

@@ -1,20 +1,13 @@
 //! A checkpoint: everything a run needs to go on, in one folder of hashed files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use rlrun_core::{NUMERICS, State};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::manifest::{FORMAT, FileHash, MANIFEST, Manifest};
 use crate::policy_file::POLICY_FILE;
-use crate::{CheckpointError, SavedPolicy};
-
-/// Number of the folder layout; another number is refused.
-const FORMAT: u32 = 2;
-const MANIFEST: &str = "manifest.toml";
+use crate::{CheckpointError, SavedPolicy, disk};
 
 /// A run at one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,30 +22,14 @@ pub struct Checkpoint {
     pub envs: State,
     /// Counters, episode statistics, best score and log positions.
     pub trainer: State,
-}
-
-/// `manifest.toml`: what is in the folder, and the hash of each file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Manifest {
-    format: u32,
-    pub(crate) numerics: u32,
-    version: String,
-    pub(crate) step: u64,
-    algorithm: String,
-    env: String,
-    pub(crate) sha256: BTreeMap<String, String>,
-}
-
-/// The first key of every manifest; read before the rest, which may differ between formats.
-#[derive(Deserialize)]
-struct ManifestFormat {
-    format: u32,
-    #[serde(default)]
-    version: String,
+    /// The run file without `[train]`: what may not change while the run lasts.
+    pub settings: toml::Table,
 }
 
 impl Checkpoint {
+    /// How the name of a step folder begins.
+    pub(crate) const PREFIX: &str = "step-";
+
     /// Name of the folder of a step: `step-000050000`.
     pub(crate) fn folder_name(step: u64) -> String {
         format!("step-{step:09}")
@@ -60,7 +37,8 @@ impl Checkpoint {
 
     /// Step of a folder of that name.
     pub(crate) fn step_of(folder_name: &str) -> Option<u64> {
-        folder_name.strip_prefix("step-")?.parse().ok()
+        let step = folder_name.strip_prefix(Checkpoint::PREFIX)?.parse().ok()?;
+        (Checkpoint::folder_name(step) == folder_name).then_some(step)
     }
 
     fn parts(&self) -> [(&'static str, &State); 3] {
@@ -78,20 +56,20 @@ impl Checkpoint {
     /// [`CheckpointError::Io`] naming the file; nothing that was there is lost.
     pub fn save(&self, parent: &Path) -> Result<PathBuf, CheckpointError> {
         let folder = parent.join(Checkpoint::folder_name(self.step));
-        remove_folder_if_there(&folder)?;
-        create_folder(&folder, |partial| self.write_files(partial))?;
+        disk::create_folder(&folder, true, |partial| self.write_files(partial))?;
         Ok(folder)
     }
 
     fn write_files(&self, folder: &Path) -> Result<(), CheckpointError> {
-        let mut sha256 = BTreeMap::new();
+        let mut files = BTreeMap::new();
         let mut write = |name: &str, state: &State, words: &BTreeMap<String, String>| {
             let path = folder.join(name);
             let invalid = |source| CheckpointError::Tensors { path: path.clone(), source };
             let bytes = state.to_safetensors_with(words).map_err(invalid)?;
-            sha256.insert(name.to_owned(), hash(&bytes));
-            write_synced(&path, &bytes)
+            files.insert(name.to_owned(), FileHash::of(&bytes));
+            disk::write_new(&path, &bytes)
         };
+        check_finite(&folder.join(POLICY_FILE), &self.policy.state)?;
         write(POLICY_FILE, &self.policy.state, &self.policy.metadata())?;
         for (name, state) in self.parts() {
             write(name, state, &BTreeMap::new())?;
@@ -103,10 +81,10 @@ impl Checkpoint {
             step: self.step,
             algorithm: self.policy.algorithm.clone(),
             env: self.policy.env.clone(),
-            sha256,
+            files,
+            settings: self.settings.clone(),
         };
-        let text = toml::to_string(&manifest).expect("a manifest is plain strings and numbers");
-        write_synced(&folder.join(MANIFEST), text.as_bytes())
+        disk::write_new(&folder.join(MANIFEST), manifest.to_text().as_bytes())
     }
 
     /// Reads the checkpoint in `folder` and checks every file against its hash.
@@ -115,129 +93,49 @@ impl Checkpoint {
     /// [`CheckpointError`] naming the file that is missing, damaged or of another format, and
     /// [`CheckpointError::Numerics`] if the run cannot go on with the same bits.
     pub fn load(folder: &Path) -> Result<Checkpoint, CheckpointError> {
-        let manifest = read_manifest(folder)?;
+        let manifest = Manifest::read(folder)?;
         if manifest.numerics != NUMERICS {
             let Manifest { numerics: found, version, .. } = manifest;
             let (path, expected) = (folder.to_owned(), NUMERICS);
             return Err(CheckpointError::Numerics { path, found, expected, version });
         }
         let part = |name: &str| {
-            let bytes = read_part(folder, name, &manifest.sha256)?;
+            let bytes = manifest.read_part(folder, name)?;
             let path = folder.join(name);
             State::from_safetensors(&bytes)
                 .map_err(|source| CheckpointError::Tensors { path, source })
         };
         Ok(Checkpoint {
-            policy: SavedPolicy::read(folder, &manifest.sha256)?,
+            policy: SavedPolicy::read(folder, &manifest)?,
             agent: part("agent.safetensors")?,
             envs: part("envs.safetensors")?,
             trainer: part("trainer.safetensors")?,
             step: manifest.step,
+            settings: manifest.settings,
         })
     }
 }
 
-/// The bytes of a file of a step folder, if they have the hash that `sha256` says.
-pub(crate) fn read_part(
-    folder: &Path,
-    name: &str,
-    sha256: &BTreeMap<String, String>,
-) -> Result<Vec<u8>, CheckpointError> {
-    let path = folder.join(name);
-    let bytes = fs::read(&path).map_err(io("read", &path))?;
-    let (expected, found) = (sha256.get(name).cloned().unwrap_or_default(), hash(&bytes));
-    if found != expected {
-        return Err(CheckpointError::Hash { path, expected, found });
-    }
-    Ok(bytes)
-}
-
-pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, CheckpointError> {
-    let path = folder.join(MANIFEST);
-    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-    let invalid =
-        |source| CheckpointError::Manifest { path: path.clone(), source: Box::new(source) };
-    let ManifestFormat { format, version } = toml::from_str(&text).map_err(invalid)?;
-    if format != FORMAT {
-        let path = folder.to_owned();
-        return Err(CheckpointError::Format { path, found: format, expected: FORMAT, version });
-    }
-    toml::from_str(&text).map_err(invalid)
-}
-
-fn hash(bytes: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(bytes))
-}
-
-/// Makes the folder `path` with what `fill` writes into it. It is filled under another name, synced
-/// and renamed, so that a folder of this name is always complete.
-pub(crate) fn create_folder(
-    path: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), CheckpointError>,
-) -> Result<(), CheckpointError> {
-    let (parent, partial) = (parent(path), partial_of(path));
-    remove_folder_if_there(&partial)?;
-    fs::create_dir(&partial).map_err(io("create", path))?;
-    let create = || {
-        fill(&partial)?;
-        sync_folder(&partial)?;
-        fs::rename(&partial, path).map_err(io("create", path))?;
-        sync_folder(parent)
-    };
-    create().inspect_err(|_| drop(fs::remove_dir_all(&partial)))
-}
-
-/// Replaces a small file so that a reader finds the old or the new content, never a part.
-pub(crate) fn replace_file(path: &Path, text: &str) -> Result<(), CheckpointError> {
-    let partial = partial_of(path);
-    write_synced(&partial, text.as_bytes())?;
-    fs::rename(&partial, path).map_err(io("write", path))
-}
-
-/// Where `path` is written before it is complete.
-fn partial_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    parent(path).join(format!(".{name}.partial"))
-}
-
-/// The folder that `path` lies in.
-pub(crate) fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
-}
-
-fn remove_folder_if_there(path: &Path) -> Result<(), CheckpointError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io("delete", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(io("write", path))
-}
-
-fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(io("sync", path))
-}
-
-/// Names action and path of a refused file operation.
-pub(crate) fn io<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl Fn(std::io::Error) -> CheckpointError + 'a {
-    move |source| CheckpointError::Io { action, path: path.to_owned(), source }
+/// A policy that holds a number which is not finite can do nothing: it is neither saved nor used.
+pub(crate) fn check_finite(path: &Path, policy: &State) -> Result<(), CheckpointError> {
+    let Some(entry) = policy.not_finite() else { return Ok(()) };
+    Err(CheckpointError::NotFinite { path: path.to_owned(), entry: entry.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rlrun_env::{BoxSpace, EnvSpec, Space};
 
     use super::*;
+
+    /// Changes the manifest of a step folder as if it had been written so.
+    fn resign(folder: &Path, change: impl FnOnce(&mut Manifest)) {
+        let mut manifest = Manifest::read(folder).unwrap();
+        change(&mut manifest);
+        fs::write(folder.join(MANIFEST), manifest.to_text()).unwrap();
+    }
 
     fn line() -> EnvSpec {
         let places = Space::Box(BoxSpace::new([f32::NEG_INFINITY], [8.0]));
@@ -253,6 +151,7 @@ mod tests {
             agent,
             envs: State::new(),
             trainer: State::new(),
+            settings: toml::Table::new(),
         }
     }
 
@@ -292,11 +191,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = sample(1).save(dir.path()).unwrap();
         let path = folder.join("agent.safetensors");
-        let manifest = fs::read_to_string(folder.join(MANIFEST)).unwrap();
-        let (before, cut) = (fs::read(&path).unwrap(), b"cut");
-        let resigned = manifest.replace(&hash(&before), &hash(cut));
-        fs::write(&path, cut).unwrap();
-        fs::write(folder.join(MANIFEST), resigned).unwrap();
+        fs::write(&path, b"cut").unwrap();
+        let cut = FileHash::of(b"cut");
+        resign(&folder, |manifest| {
+            drop(manifest.files.insert("agent.safetensors".to_owned(), cut))
+        });
         let message = Checkpoint::load(&folder).unwrap_err().to_string();
         assert!(message.contains("agent.safetensors` holds no saved state"), "{message}");
     }
@@ -317,10 +216,7 @@ mod tests {
     fn a_run_of_another_arithmetic_cannot_go_on_but_its_policy_can_act() {
         let dir = tempfile::tempdir().unwrap();
         let folder = sample(1).save(dir.path()).unwrap();
-        let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).unwrap();
-        let numerics = format!("numerics = {NUMERICS}");
-        fs::write(&path, text.replace(&numerics, "numerics = 0")).unwrap();
+        resign(&folder, |manifest| manifest.numerics = 0);
         let message = Checkpoint::load(&folder).unwrap_err().to_string();
         assert!(message.contains("was computed with numerics 0"), "{message}");
         assert!(message.contains("train it anew"), "{message}");
@@ -328,20 +224,69 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_format_is_refused_with_what_to_do() {
+    fn an_old_checkpoint_under_the_name_of_a_later_step_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(MANIFEST), "format = 1\nversion = \"0.1.0\"\n").unwrap();
-        let message = Checkpoint::load(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("has format 1, this program reads format 2"), "{message}");
-        assert!(message.contains("train the run anew from its `run.toml`"), "{message}");
+        let folder = sample(1).save(dir.path()).unwrap();
+        let later = dir.path().join("step-000009999");
+        fs::rename(&folder, &later).unwrap();
+        let error = Checkpoint::load(&later).unwrap_err();
+        assert!(error.is_damage());
+        assert!(error.to_string().contains("step-000009999` holds step 1"), "{error}");
+        let own_name = dir.path().join("mine");
+        fs::rename(&later, &own_name).unwrap();
+        assert_eq!(Checkpoint::load(&own_name).unwrap(), sample(1));
     }
 
     #[test]
-    fn a_later_format_names_the_version_to_use() {
+    fn parameters_that_are_not_finite_are_neither_saved_nor_loaded() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(MANIFEST), "format = 3\nversion = \"9.0.0\"\nnew = 1\n").unwrap();
-        let message = Checkpoint::load(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("has format 3"), "{message}");
-        assert!(message.contains("`9.0.0`"), "{message}");
+        let folder = sample(1).save(dir.path()).unwrap();
+        let mut spoilt = sample(2);
+        spoilt.policy.state.insert_f32("w", &[2], &[1.0, f32::NAN]);
+        let message = spoilt.save(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("`w`") && message.contains("is not finite"), "{message}");
+        assert_eq!(disk::list(dir.path()).unwrap(), ["step-000000001"]);
+        let bytes = spoilt.policy.state.to_safetensors_with(&spoilt.policy.metadata()).unwrap();
+        fs::write(folder.join(POLICY_FILE), &bytes).unwrap();
+        let hash = FileHash::of(&bytes);
+        resign(&folder, |manifest| drop(manifest.files.insert(POLICY_FILE.to_owned(), hash)));
+        for message in [
+            Checkpoint::load(&folder).unwrap_err().to_string(),
+            SavedPolicy::load(&folder).unwrap_err().to_string(),
+        ] {
+            assert!(message.contains("is not finite"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_state_whose_shape_and_data_disagree_is_refused_when_it_is_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wrong = sample(1);
+        wrong.agent.insert_f32("x", &[7], &[1.0]);
+        let error = wrong.save(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("agent.safetensors"), "{error}");
+        assert!(format!("{error:?}").contains("`x` has the shape [7] and 1 numbers"), "{error:?}");
+        assert_eq!(disk::list(dir.path()).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_newest_whole_checkpoint_loads_whichever_operation_of_a_save_fails() {
+        for fault in [|| disk::fault::Fault::from_os(28), || disk::fault::Fault::Short] {
+            for number in 0.. {
+                let dir = tempfile::tempdir().unwrap();
+                let before = sample(1).save(dir.path()).unwrap();
+                let saved = disk::fault::with(number, fault(), || sample(2).save(dir.path()));
+                let done = disk::fault::operations() <= number;
+                assert_eq!(Checkpoint::load(&before).unwrap(), sample(1));
+                match saved {
+                    Ok(folder) => assert_eq!(Checkpoint::load(&folder).unwrap(), sample(2)),
+                    Err(error) => assert!(!error.is_damage(), "{error}"),
+                }
+                if done {
+                    assert!(number > 15, "{number} operations only");
+                    break;
+                }
+            }
+        }
     }
 }

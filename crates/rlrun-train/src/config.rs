@@ -2,6 +2,7 @@
 
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::TrainError;
 
@@ -69,6 +70,17 @@ impl TrainConfig {
             return Err(invalid("train.keep_checkpoints", 1, rule.to_owned()));
         }
         Ok(())
+    }
+
+    /// Warns of values that are allowed and rarely meant.
+    pub(crate) fn warn(&self) {
+        let (fresh, episodes) = (self.n_rescore_episodes, self.n_eval_episodes);
+        if fresh < episodes {
+            warn!(
+                "`train.n_rescore_episodes` is `{fresh}`, fewer than `train.n_eval_episodes` = \
+                 {episodes}: one lucky score may then keep `best` for the rest of the run"
+            );
+        }
     }
 }
 

@@ -105,6 +105,71 @@ pub enum CheckpointError {
         /// The run folder.
         path: PathBuf,
     },
+    /// Another process trains the run.
+    #[error(
+        "{owner} is training this run, `{}`: wait until it has ended, or stop it", path.display()
+    )]
+    Locked {
+        /// The run folder.
+        path: PathBuf,
+        /// `process 71`, and the host if it is another one.
+        owner: String,
+    },
+    /// What lies at a path is of another kind.
+    #[error("`{}` is {found}, expected {expected}: put the original back", path.display())]
+    Kind {
+        /// The path.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A file is too long to be what it should be.
+    #[error("`{}` holds more than {max} bytes in one piece, and is not read", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        max: u64,
+    },
+    /// A pointer names no checkpoint.
+    #[error(
+        "`{}` names `{found}`, which is no checkpoint of this run: continue the run, which corrects \
+         it, or name a step folder", path.display()
+    )]
+    Pointer {
+        /// The pointer.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// The logs are shorter than every checkpoint says.
+    #[error(
+        "the logs of `{}` are shorter than each of its checkpoints says: {rows}; restore them from a \
+         backup, or accept the loss", path.display()
+    )]
+    LostRows {
+        /// The run folder.
+        path: PathBuf,
+        /// What is missing of each log, for the newest checkpoint.
+        rows: String,
+    },
+    /// The run file was edited while the run lasts.
+    #[error(
+        "`{key}` in `{}` is {found}, but the run was trained with {expected}: put it back, or start \
+         a new run", path.display()
+    )]
+    OtherSettings {
+        /// The run file.
+        path: PathBuf,
+        /// Key in it.
+        key: String,
+        /// What it says.
+        found: String,
+        /// What it said when the checkpoint was saved.
+        expected: String,
+    },
     /// Every checkpoint of the run folder is damaged.
     #[error(
         "run folder `{}` has no valid checkpoint: all {count} are damaged; restore one from a \
@@ -127,6 +192,31 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file of the checkpoint is not there.
+    #[error("checkpoint file `{}` is missing", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of one step holds another.
+    #[error("checkpoint `{}` holds step {found}: it was renamed or copied", path.display())]
+    Step {
+        /// The step folder.
+        path: PathBuf,
+        /// Step in the manifest.
+        found: u64,
+    },
+    /// A parameter is not finite.
+    #[error(
+        "the policy `{}` holds a number in `{entry}` that is not finite, and can do nothing: go on \
+         from an earlier checkpoint, or train anew with a smaller learning rate", path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        entry: String,
     },
     /// A file is not the one that was saved.
     #[error(
@@ -225,6 +315,21 @@ pub enum CheckpointError {
         /// Which entry does not fit.
         source: StateError,
     },
+}
+
+impl CheckpointError {
+    /// Whether the checkpoint itself is not what was saved, so that the one before it may serve. What
+    /// the system refuses, and what another version wrote, is no damage.
+    pub fn is_damage(&self) -> bool {
+        use CheckpointError::*;
+        match self {
+            Missing { .. } | Kind { .. } | TooLong { .. } | Step { .. } | NotFinite { .. } => true,
+            Hash { .. } | Manifest { .. } | Tensors { .. } | Metadata { .. } => true,
+            RunExists { .. } | NotARun { .. } | NoCheckpoint { .. } | AllDamaged { .. } => false,
+            Locked { .. } | Pointer { .. } | LostRows { .. } | OtherSettings { .. } => false,
+            Io { .. } | Format { .. } | Numerics { .. } | OtherEnv { .. } | Misfit { .. } => false,
+        }
+    }
 }
 
 /// What to do about a checkpoint of another format.

@@ -6,12 +6,15 @@
 mod check_agent;
 mod checkpoint;
 mod config;
+pub mod disk;
 mod episodes;
 mod error;
 mod evaluate;
 pub mod logger;
+mod manifest;
 mod mode_trace;
 mod policy_file;
+mod recovery;
 mod run_dir;
 mod seeds;
 mod statistics;

@@ -37,6 +37,43 @@ pub use tensorboard::TensorBoard;
 /// Numbers by tag, such as `rollout/ep_rew_mean`; Stable-Baselines3's tags.
 pub type Row = BTreeMap<Cow<'static, str>, f64>;
 
+/// Seconds since the run began.
+pub(crate) const TIME_ELAPSED: &str = "time/time_elapsed";
+
+/// `time/time_elapsed` in the last row of the logs in `dir`.
+pub(crate) fn time_elapsed(dir: &Path) -> Result<f64, CheckpointError> {
+    jsonl::time_elapsed(dir)
+}
+
+/// What the logs in `dir` lack of what `position` says they have. A log that is not there at all was
+/// taken away by someone and begins anew.
+pub(crate) fn lost_rows(dir: &Path, position: &State) -> Result<Vec<String>, CheckpointError> {
+    let mut lost = Vec::new();
+    for name in [
+        #[cfg(feature = "csv")]
+        csv::FILE,
+        jsonl::FILE,
+        monitor::FILE,
+        evaluations::FILE,
+        #[cfg(feature = "tensorboard")]
+        tensorboard::FILE,
+    ] {
+        let (path, position) = (dir.join(name), position.child(name));
+        let (unit, wanted, found) = match (position.counter("lines"), position.counter("bytes")) {
+            (Ok(wanted), _) => {
+                let extent = log_file::lines(&path, wanted)?;
+                ("lines", wanted, extent.map(|extent| extent.lines))
+            }
+            (_, Ok(wanted)) => ("bytes", wanted, log_file::bytes(&path)?),
+            _ => continue,
+        };
+        if let Some(found) = found.filter(|&found| found < wanted) {
+            lost.push(format!("`{name}` has {found} of {wanted} {unit}"));
+        }
+    }
+    Ok(lost)
+}
+
 /// Something to log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -76,6 +113,14 @@ pub trait Sink: Send {
     /// What the system says.
     fn flush(&mut self) -> io::Result<()>;
 
+    /// Hands everything to the disk: a checkpoint counts on what was written before it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
     /// How far the log reaches: what it is cut back to when a run is continued from here.
     fn position(&self) -> State;
 }
@@ -106,28 +151,15 @@ impl Logger {
         dir: &Path,
         env: &str,
         position: &State,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), CheckpointError> {
         let at = |name: &str| position.child(name);
-        let failed = |name: &'static str| {
-            let path = dir.join(name);
-            move |source| CheckpointError::Io { action: "open", path, source }
-        };
         #[cfg(feature = "csv")]
-        {
-            let name = csv::FILE;
-            self.add(Box::new(Csv::open(dir, &at(name)).map_err(failed(name))?));
-        }
-        let name = jsonl::FILE;
-        self.add(Box::new(Jsonl::open(dir, &at(name)).map_err(failed(name))?));
-        let name = monitor::FILE;
-        self.add(Box::new(Monitor::open(dir, env, &at(name)).map_err(failed(name))?));
-        let name = evaluations::FILE;
-        self.add(Box::new(Evaluations::open(dir, &at(name)).map_err(failed(name))?));
+        self.add(Box::new(Csv::open(dir, &at(csv::FILE))?));
+        self.add(Box::new(Jsonl::open(dir, &at(jsonl::FILE))?));
+        self.add(Box::new(Monitor::open(dir, env, &at(monitor::FILE))?));
+        self.add(Box::new(Evaluations::open(dir, &at(evaluations::FILE))?));
         #[cfg(feature = "tensorboard")]
-        {
-            let name = tensorboard::FILE;
-            self.add(Box::new(TensorBoard::open(dir, &at(name)).map_err(failed(name))?));
-        }
+        self.add(Box::new(TensorBoard::open(dir, &at(tensorboard::FILE))?));
         Ok(())
     }
 
@@ -166,6 +198,14 @@ impl Logger {
     /// [`TrainError::Log`] naming the destination.
     pub fn flush(&mut self) -> Result<(), TrainError> {
         self.each(|sink| sink.flush())
+    }
+
+    /// Hands everything to the disk.
+    ///
+    /// # Errors
+    /// [`TrainError::Log`] naming the destination.
+    pub fn sync(&mut self) -> Result<(), TrainError> {
+        self.each(|sink| sink.sync())
     }
 
     fn each(&mut self, f: impl Fn(&mut dyn Sink) -> io::Result<()>) -> Result<(), TrainError> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::CheckpointError;
-use crate::checkpoint::{read_manifest, read_part};
+use crate::checkpoint::check_finite;
+use crate::manifest::Manifest;
 
 /// Name of the file in a step folder.
 pub(crate) const POLICY_FILE: &str = "policy.safetensors";
@@ -50,7 +51,7 @@ impl SavedPolicy {
     /// # Errors
     /// [`CheckpointError`] naming the file that is missing, damaged or of another format.
     pub fn load(folder: &Path) -> Result<(SavedPolicy, u64), CheckpointError> {
-        let manifest = read_manifest(folder)?;
+        let manifest = Manifest::read(folder)?;
         if manifest.numerics != NUMERICS {
             let (found, folder) = (manifest.numerics, folder.display());
             warn!(
@@ -58,18 +59,16 @@ impl SavedPolicy {
                  {NUMERICS}: actions may differ in their last bits"
             );
         }
-        Ok((SavedPolicy::read(folder, &manifest.sha256)?, manifest.step))
+        Ok((SavedPolicy::read(folder, &manifest)?, manifest.step))
     }
 
-    /// Reads the policy of a step folder whose files have these hashes.
-    pub(crate) fn read(
-        folder: &Path,
-        sha256: &BTreeMap<String, String>,
-    ) -> Result<SavedPolicy, CheckpointError> {
-        let bytes = read_part(folder, POLICY_FILE, sha256)?;
+    /// Reads the policy of a step folder with this manifest.
+    pub(crate) fn read(folder: &Path, manifest: &Manifest) -> Result<SavedPolicy, CheckpointError> {
+        let bytes = manifest.read_part(folder, POLICY_FILE)?;
         let path = folder.join(POLICY_FILE);
         let tensors = |source| CheckpointError::Tensors { path: path.clone(), source };
         let state = State::from_safetensors(&bytes).map_err(tensors)?;
+        check_finite(&path, &state)?;
         let words = safetensors_metadata(&bytes).map_err(tensors)?;
         let word = |key: &'static str| {
             let missing = || CheckpointError::Metadata { path: path.clone(), key, found: None };

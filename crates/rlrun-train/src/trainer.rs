@@ -11,7 +11,7 @@ use rlrun_tensor::{GraphWatch, phase, phase_counts};
 use tracing::{info, warn};
 
 use crate::episodes::EpisodeWindow;
-use crate::logger::{Logger, Record};
+use crate::logger::{self, Logger, Record};
 use crate::mode_trace::check_phases;
 use crate::seeds::{evaluation_seed, training_seed};
 use crate::{
@@ -56,7 +56,22 @@ pub struct Trainer {
     seen: Seen,
     actions: Actions,
     graph: GraphWatch,
-    started: (Instant, u64),
+    started: Started,
+    settings: toml::Table,
+}
+
+/// When this process began, at which step, and how long the run had gone on before.
+#[derive(Clone, Copy)]
+struct Started {
+    at: Instant,
+    step: u64,
+    seconds_before: f64,
+}
+
+impl Started {
+    fn now(step: u64, seconds_before: f64) -> Started {
+        Started { at: Instant::now(), step, seconds_before }
+    }
 }
 
 /// The checkpoint that `best` points to.
@@ -116,6 +131,7 @@ impl Trainer {
         config: TrainConfig,
     ) -> Result<Trainer, TrainError> {
         config.check(envs.num_envs())?;
+        config.warn();
         envs.reset(training_seed(seed))?;
         Ok(Trainer {
             seen: Seen::default(),
@@ -129,7 +145,8 @@ impl Trainer {
             run_dir: None,
             updates: 0,
             best: None,
-            started: (Instant::now(), 0),
+            started: Started::now(0, 0.0),
+            settings: toml::Table::new(),
             agent,
             envs,
             eval_envs,
@@ -139,27 +156,29 @@ impl Trainer {
     }
 
     /// Writes logs and checkpoints to `run_dir` from now on. If it holds a checkpoint, training
-    /// goes on from the newest valid one, and the logs are cut back to it.
+    /// goes on from the newest valid one, and the logs are cut back to it. The folder is locked until
+    /// the trainer is dropped.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the checkpoints are damaged or belong to another run;
+    /// [`CheckpointError`] if the checkpoints are damaged or belong to another run, the run file was
+    /// edited, or another process trains the run;
     /// [`TrainError::Config`] if the budget lies below the checkpoint's step; [`TrainError::Env`] if
     /// the environments cannot be saved, before anything is learnt that could not be resumed.
     pub fn attach(&mut self, run_dir: RunDir) -> Result<(), TrainError> {
         self.envs.state()?;
+        let run_dir = run_dir.locked()?;
         let env = self.envs.spec().id.clone();
-        let logs = match run_dir.newest()? {
-            Some(checkpoint) => {
-                self.load(&run_dir, &checkpoint)?;
-                run_dir.rewind(Some(self.timesteps()), self.best.map(|best| best.step))?;
-                checkpoint.trainer.child("logger.logs")
-            }
-            None => {
-                run_dir.rewind(None, None)?;
-                State::new()
-            }
-        };
+        let recovery = run_dir.recover()?;
+        let mut logs = State::new();
+        if let Some(checkpoint) = &recovery.checkpoint {
+            self.load(&run_dir, checkpoint)?;
+            logs = checkpoint.trainer.child("logger.logs");
+        }
+        let (best, keep) = (self.best.map(|best| best.step), self.config.keep_checkpoints);
+        run_dir.rewind(&recovery, best, keep)?;
         self.logger.open(run_dir.path(), &env, &logs)?;
+        self.started = Started::now(self.timesteps(), logger::time_elapsed(run_dir.path())?);
+        self.settings = run_dir.settings()?;
         self.run_dir = Some(run_dir);
         Ok(())
     }
@@ -238,6 +257,7 @@ impl Trainer {
             agent: self.agent.state(),
             envs: self.envs.state()?,
             trainer: self.state(),
+            settings: self.settings.clone(),
         })
     }
 
@@ -288,7 +308,10 @@ impl Trainer {
             return Ok(None);
         }
         let evaluation = self.evaluate()?;
-        let beats = |score: f64, best: Option<Best>| best.is_none_or(|best| score > best.score);
+        // A score that is no number neither wins nor stands in the way of one that is.
+        let beats = |score: f64, best: Option<Best>| {
+            !score.is_nan() && best.is_none_or(|best| best.score.is_nan() || score > best.score)
+        };
         let mut rescored = None;
         if beats(evaluation.mean_reward, self.best) {
             let seed = evaluation_seed(self.seed, 2 * self.timesteps() + 1);
@@ -317,12 +340,13 @@ impl Trainer {
             self.logger.record("rollout/ep_rew_mean", reward);
             self.logger.record("rollout/ep_len_mean", length);
         }
-        let (since, from) = self.started;
-        let seconds = since.elapsed().as_secs_f64();
+        let Started { at, step, seconds_before } = self.started;
+        let seconds = at.elapsed().as_secs_f64();
         self.logger.record("time/episodes", self.episodes.finished() as f64);
-        self.logger.record("time/fps", ((self.timesteps() - from) as f64 / seconds).round());
+        self.logger.record("time/fps", ((self.timesteps() - step) as f64 / seconds).round());
         self.logger.record("time/iterations", self.updates as f64);
-        self.logger.record("time/time_elapsed", (seconds * 1e3).round() / 1e3);
+        let elapsed = ((seconds_before + seconds) * 1e3).round() / 1e3;
+        self.logger.record(logger::TIME_ELAPSED, elapsed);
         self.logger.record("time/total_timesteps", self.timesteps() as f64);
         self.logger.dump(self.timesteps())
     }
@@ -333,7 +357,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError`] if a file cannot be written.
     pub fn save(&mut self) -> Result<Option<PathBuf>, TrainError> {
-        self.logger.flush()?;
+        // On the disk before the checkpoint that counts on them.
+        self.logger.sync()?;
         let Some(run_dir) = &self.run_dir else { return Ok(None) };
         let best = self.best.map(|best| best.step);
         let folder = run_dir.save(&self.checkpoint()?, best, self.config.keep_checkpoints)?;
@@ -356,6 +381,7 @@ impl Trainer {
     fn load(&mut self, run_dir: &RunDir, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         let path = run_dir.path().join(Checkpoint::folder_name(checkpoint.step));
         checkpoint.policy.check_env(&self.envs.spec().id, &path)?;
+        run_dir.check_settings(checkpoint)?;
         if checkpoint.step > self.total_timesteps() {
             let rule =
                 format!("the run has reached step {} already; use at least that", checkpoint.step);
@@ -382,7 +408,6 @@ impl Trainer {
         self.episodes.load_state(&state.child("episodes"))?;
         self.logger.load_row(&state.child("logger"))?;
         self.clock.load_state(&state.child("clock"))?;
-        self.started = (Instant::now(), self.timesteps());
         Ok(())
     }
 }

@@ -182,6 +182,19 @@ fn a_lucky_evaluation_that_fails_on_fresh_seeds_is_not_the_best() {
 }
 
 #[test]
+fn a_score_that_is_no_number_never_wins_and_never_blocks() {
+    // At 10: NaN. At 20: 5, but fresh episodes give NaN. At 30: 4, confirmed with 3. At 40: NaN.
+    let mut trainer = trainer(&[f64::NAN, 5.0, f64::NAN, 4.0, 3.0, f64::NAN], config());
+    let mut best = Vec::new();
+    while !trainer.is_done() {
+        if let Some(scored) = trainer.step().unwrap().evaluation {
+            best.push(scored.is_best);
+        }
+    }
+    assert_eq!(best, [false, false, true, false]);
+}
+
+#[test]
 fn every_evaluation_has_fresh_seeds() {
     let eval_envs = Scripted::new(&[1.0; 8]);
     let seeds = Arc::clone(&eval_envs.seeds);

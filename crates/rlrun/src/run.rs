@@ -197,18 +197,38 @@ impl Run {
         algorithms: &[Algorithm],
         environments: &[Environment],
     ) -> Result<Trainer, ConfigError> {
-        if let Some(other) = overrides.iter().find(|set| !set.trim().starts_with("train.")) {
-            let reason = "a run that is continued may only change keys of `[train]`; \
-                          start a new run for anything else";
-            let (assignment, reason) = (other.clone(), reason.to_owned());
-            return Err(ConfigError::Override { assignment, reason });
-        }
-        let run_dir = RunDir::open(dir)?;
+        Run::resume_in(RunDir::open(dir)?, overrides, algorithms, environments)
+    }
+
+    /// As [`Run::resume`], in a folder that was opened before: see [`RunDir::accepting_lost_rows`].
+    ///
+    /// # Errors
+    /// As [`Run::resume`].
+    pub fn resume_in(
+        run_dir: RunDir,
+        overrides: &[String],
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<Trainer, ConfigError> {
+        check_overrides(overrides)?;
+        let run_dir = run_dir.locked()?;
         let run = Run::load_with(&run_dir.run_toml()?, overrides, algorithms, environments)?;
         let resolved = run.parsed.resolved.clone();
         let mut trainer = run.into_trainer()?;
         trainer.attach(run_dir.clone())?;
-        run_dir.set_run_toml(&resolved)?;
+        if !overrides.is_empty() {
+            run_dir.set_run_toml(&resolved)?;
+        }
         Ok(trainer)
     }
+}
+
+/// A run that is continued is still the same run.
+fn check_overrides(overrides: &[String]) -> Result<(), ConfigError> {
+    let is_other = |set: &&String| !set.trim().starts_with("train.");
+    let Some(other) = overrides.iter().find(is_other) else { return Ok(()) };
+    let reason = "a run that is continued may only change keys of `[train]`; \
+                  start a new run for anything else";
+    let (assignment, reason) = (other.clone(), reason.to_owned());
+    Err(ConfigError::Override { assignment, reason })
 }

@@ -105,5 +105,82 @@ fn a_finished_run_can_be_extended() {
     assert_eq!(trainer.timesteps(), TOTAL);
     trainer.run().unwrap();
     assert_eq!(trainer.timesteps(), TOTAL + 512);
+    drop(trainer);
     assert_eq!(resume(&run).total_timesteps(), TOTAL + 512);
+}
+
+/// The second half of a log is lost, as after a power cut.
+fn lose_half(path: &Path) {
+    let log = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    log.set_len(log.metadata().unwrap().len() / 2).unwrap();
+}
+
+const LOGS: [&str; 5] =
+    ["metrics.csv", "metrics.jsonl", "monitor.csv", "evaluations.csv", "events.out.tfevents.rlrun"];
+
+#[test]
+fn rows_that_a_power_cut_took_are_made_again_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    train_until(short_run(&ALGORITHMS[0], 7), &whole, TOTAL);
+    for name in LOGS {
+        let parts = dir.path().join(format!("short-{name}"));
+        train_until(short_run(&ALGORITHMS[0], 7), &parts, 1100);
+        lose_half(&parts.join(name));
+        let mut trainer = resume(&parts);
+        assert!(trainer.timesteps() < 1024, "`{name}`: went on at {}", trainer.timesteps());
+        assert!(parts.join("unlogged-step-000001024").is_dir(), "`{name}`");
+        trainer.run().unwrap();
+        drop(trainer);
+        assert_same_run(&whole, &parts);
+    }
+}
+
+#[test]
+fn rows_that_no_checkpoint_can_make_again_are_named_and_given_up_only_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    train_until(short_run(&ALGORITHMS[0], 7), &run, 600);
+    std::fs::write(run.join("metrics.jsonl"), "").unwrap();
+    let error = Run::resume(&run, &[], ALGORITHMS, &[]).err().unwrap().to_string();
+    assert!(error.contains("`metrics.jsonl` has 0 of"), "{error}");
+    assert!(run.join("step-000000512").is_dir());
+    let told = RunDir::open(&run).unwrap().accepting_lost_rows();
+    let mut trainer = Run::resume_in(told, &[], ALGORITHMS, &[]).unwrap();
+    assert_eq!(trainer.timesteps(), 512);
+    trainer.run().unwrap();
+    drop(trainer);
+    assert_eq!(resume(&run).timesteps(), TOTAL);
+}
+
+#[test]
+fn a_run_folder_without_its_logs_goes_on_with_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    train_until(short_run(&ALGORITHMS[0], 7), &whole, TOTAL);
+    train_until(short_run(&ALGORITHMS[0], 7), &parts, 600);
+    for name in LOGS {
+        std::fs::remove_file(parts.join(name)).unwrap();
+    }
+    resume(&parts).run().unwrap();
+    let policy = |run: &Path| std::fs::read(run.join("step-000001536/policy.safetensors")).unwrap();
+    assert_eq!(policy(&whole), policy(&parts));
+    let rows = std::fs::read_to_string(parts.join("metrics.csv")).unwrap();
+    assert!(rows.starts_with("step,") && rows.lines().nth(1).unwrap().starts_with("6"), "{rows}");
+    drop(resume(&parts));
+}
+
+#[test]
+fn the_clock_of_a_continued_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    train_until(short_run(&ALGORITHMS[0], 7), &run, 600);
+    let path = run.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let hours_later = text.replace("\"time/time_elapsed\":", "\"time/time_elapsed\":7000");
+    std::fs::write(&path, hours_later).unwrap();
+    resume(&run).run().unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let row: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(row["time/time_elapsed"].as_f64().unwrap() >= 7000.0, "{row}");
 }

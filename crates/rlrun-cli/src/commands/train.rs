@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use rlrun::Run;
 use rlrun::tensor::{kernels, phase_counts};
-use rlrun::train::Trainer;
 use rlrun::train::logger::Console;
+use rlrun::train::{CheckpointError, RunDir, Trainer};
+use rlrun::{ConfigError, Run};
 use tracing::{info, warn};
 
 use crate::exit::UnreadableRunFile;
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Go on with this run from its newest checkpoint
     #[arg(long, value_name = "RUN_DIR", conflicts_with_all = ["run_file", "seed", "out", "name"])]
     resume: Option<PathBuf>,
+    /// Go on although rows of the logs are lost for good
+    #[arg(long, requires = "resume")]
+    accept_lost_rows: bool,
     /// Change a key of the run file, such as agent.gamma=0.98; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
 
 fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result<()> {
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
-        (Some(dir), _) => (resume(dir, &args.set, tables)?, dir.clone()),
+        (Some(dir), _) => (resume(dir, args, tables)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args, tables)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
@@ -104,8 +107,16 @@ fn create(run_file: &Path, args: &Args, tables: Tables<'_>) -> Result<(Trainer, 
     Ok((trainer, dir))
 }
 
-fn resume(dir: &Path, overrides: &[String], tables: Tables<'_>) -> Result<Trainer> {
-    let trainer = Run::resume(dir, overrides, tables.algorithms, tables.environments)
+fn resume(dir: &Path, args: &Args, tables: Tables<'_>) -> Result<Trainer> {
+    let open = || {
+        let run_dir = RunDir::open(dir)?;
+        Ok(if args.accept_lost_rows { run_dir.accepting_lost_rows() } else { run_dir })
+    };
+    let resume =
+        |run_dir| Run::resume_in(run_dir, &args.set, tables.algorithms, tables.environments);
+    let trainer = open()
+        .map_err(|error: CheckpointError| ConfigError::from(error))
+        .and_then(resume)
         .with_context(|| format!("cannot continue `{}`", dir.display()))?;
     if trainer.is_done() {
         let total = trainer.total_timesteps();

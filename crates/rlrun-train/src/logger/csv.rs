@@ -1,12 +1,14 @@
 //! `metrics.csv`: one row of metrics per line.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use rlrun_core::State;
 
+use super::log_file::kept_lines;
 use super::{Record, Row, Sink};
+use crate::CheckpointError;
+use crate::disk::{self, File};
 
 pub(super) const FILE: &str = "metrics.csv";
 
@@ -15,24 +17,23 @@ pub(super) const FILE: &str = "metrics.csv";
 pub struct Csv {
     path: PathBuf,
     columns: Vec<String>,
-    rows: u64,
+    lines: u64,
     writer: csv::Writer<BufWriter<File>>,
 }
 
 impl Csv {
     /// Opens the file with as many of its rows and columns as `position` says.
-    pub(super) fn open(dir: &Path, position: &State) -> io::Result<Csv> {
+    pub(super) fn open(dir: &Path, position: &State) -> Result<Csv, CheckpointError> {
         let path = dir.join(FILE);
-        let rows = position.counter("rows").unwrap_or(0);
+        let wanted = position.counter("lines").unwrap_or(0);
         let columns = position.counter("columns").unwrap_or(1).max(1) as usize;
-        let mut kept = if rows > 0 { read(&path)? } else { Vec::new() };
-        kept.truncate(rows as usize + 1);
+        let mut kept = read(&path, kept_lines(&path, wanted)?.bytes)?;
         kept.iter_mut().for_each(|row| row.truncate(columns));
         if kept.is_empty() {
             kept.push(vec!["step".to_owned()]);
         }
         let writer = rewrite(&path, &kept, columns)?;
-        Ok(Csv { path, rows: kept.len() as u64 - 1, columns: kept.swap_remove(0), writer })
+        Ok(Csv { path, lines: kept.len() as u64, columns: kept.swap_remove(0), writer })
     }
 
     fn add_columns(&mut self, row: &Row) -> io::Result<()> {
@@ -44,9 +45,11 @@ impl Csv {
         }
         self.columns.extend(new);
         self.writer.flush()?;
-        let mut rows = read(&self.path)?;
-        rows[0].clone_from(&self.columns);
-        self.writer = rewrite(&self.path, &rows, self.columns.len())?;
+        let rewritten = read(&self.path, u64::MAX).and_then(|mut rows| {
+            rows[0].clone_from(&self.columns);
+            rewrite(&self.path, &rows, self.columns.len())
+        });
+        self.writer = rewritten.map_err(io::Error::other)?;
         Ok(())
     }
 }
@@ -65,7 +68,7 @@ impl Sink for Csv {
             self.writer.write_field(cell(tag))?;
         }
         self.writer.write_record(None::<&[u8]>)?;
-        self.rows += 1;
+        self.lines += 1;
         Ok(())
     }
 
@@ -73,42 +76,59 @@ impl Sink for Csv {
         self.writer.flush()
     }
 
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.flush()?;
+        self.writer.get_ref().get_ref().sync()
+    }
+
     fn position(&self) -> State {
         let mut state = State::new();
-        state.insert_u64("rows", [self.rows]);
+        state.insert_u64("lines", [self.lines]);
         state.insert_u64("columns", [self.columns.len() as u64]);
         state
     }
 }
 
-/// All rows of the file, the header first.
-fn read(path: &Path) -> io::Result<Vec<Vec<String>>> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(path)?;
+/// All rows in the first `bytes` bytes of the file, the header first; none without the file.
+fn read(path: &Path, bytes: u64) -> Result<Vec<Vec<String>>, CheckpointError> {
+    let file = if bytes > 0 { File::open(path)? } else { None };
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file.take(bytes));
     let rows = reader.records().map(|row| Ok(row?.iter().map(str::to_owned).collect()));
-    rows.collect()
+    rows.collect::<Result<_, csv::Error>>()
+        .map_err(|error| disk::cannot("read", path)(error.into()))
 }
 
 /// Replaces the file by `rows`, each filled up to `columns`, and returns a writer at its end. Until
-/// the last moment the old file stays, so that a kill loses nothing.
+/// the last moment the old file stays, and what takes its place is on the disk: neither a kill nor a
+/// power cut loses a row.
 fn rewrite(
     path: &Path,
     rows: &[Vec<String>],
     columns: usize,
-) -> io::Result<csv::Writer<BufWriter<File>>> {
-    let temporary = path.with_extension("csv.tmp");
-    let mut writer = csv::Writer::from_writer(BufWriter::new(File::create(&temporary)?));
-    for row in rows {
-        let empty = std::iter::repeat_n("", columns.saturating_sub(row.len()));
-        writer.write_record(row.iter().map(String::as_str).chain(empty))?;
-    }
-    writer.flush()?;
-    fs::rename(temporary, path)?;
+) -> Result<csv::Writer<BufWriter<File>>, CheckpointError> {
+    let (file, partial) = disk::create_partial(path, File::create_new)?;
+    let mut writer = csv::Writer::from_writer(BufWriter::new(file));
+    let mut write = || {
+        for row in rows {
+            let empty = std::iter::repeat_n("", columns.saturating_sub(row.len()));
+            writer.write_record(row.iter().map(String::as_str).chain(empty))?;
+        }
+        writer.flush()?;
+        writer.get_ref().get_ref().sync()
+    };
+    let written = write().map_err(disk::cannot("write", path));
+    written
+        .and_then(|()| disk::rename(&partial, path))
+        .inspect_err(|_| drop(disk::remove_file(&partial)))?;
     Ok(writer)
 }
 
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::fs;
 
     use super::*;
 

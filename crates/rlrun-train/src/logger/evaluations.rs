@@ -7,6 +7,8 @@ use rlrun_core::State;
 
 use super::log_file::LogFile;
 use super::{Record, Sink};
+use crate::CheckpointError;
+use crate::disk::cannot;
 
 pub(super) const FILE: &str = "evaluations.csv";
 const HEADER: &str = "step,episodes,mean_reward,std_reward,iqm,ci95_low,ci95_high,mean_length,\
@@ -19,10 +21,10 @@ pub struct Evaluations {
 }
 
 impl Evaluations {
-    pub(super) fn open(dir: &Path, position: &State) -> io::Result<Evaluations> {
+    pub(super) fn open(dir: &Path, position: &State) -> Result<Evaluations, CheckpointError> {
         let mut file = LogFile::text(dir.join(FILE), position)?;
         if file.is_empty() {
-            writeln!(file, "{HEADER}")?;
+            writeln!(file, "{HEADER}").map_err(cannot("write", &dir.join(FILE)))?;
         }
         Ok(Evaluations { file })
     }
@@ -51,6 +53,10 @@ impl Sink for Evaluations {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn position(&self) -> State {

@@ -1,13 +1,15 @@
 //! `metrics.jsonl`: one JSON object per row.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use rlrun_core::State;
 use serde_json::{Map, Value};
 
 use super::log_file::LogFile;
-use super::{Record, Sink};
+use super::{Record, Sink, TIME_ELAPSED};
+use crate::CheckpointError;
+use crate::disk::{File, cannot};
 
 pub(super) const FILE: &str = "metrics.jsonl";
 
@@ -17,9 +19,22 @@ pub struct Jsonl {
 }
 
 impl Jsonl {
-    pub(super) fn open(dir: &Path, position: &State) -> io::Result<Jsonl> {
+    pub(super) fn open(dir: &Path, position: &State) -> Result<Jsonl, CheckpointError> {
         Ok(Jsonl { file: LogFile::text(dir.join(FILE), position)? })
     }
+}
+
+/// `time/time_elapsed` in the last row: where the clock of a continued run goes on.
+pub(super) fn time_elapsed(dir: &Path) -> Result<f64, CheckpointError> {
+    let path = dir.join(FILE);
+    let Some(file) = File::open(&path)? else { return Ok(0.0) };
+    let (mut reader, mut seconds, mut line) = (BufReader::new(file), 0.0, Vec::new());
+    while reader.read_until(b'\n', &mut line).map_err(cannot("read", &path))? > 0 {
+        let row: Option<Value> = serde_json::from_slice(&line).ok();
+        seconds = row.and_then(|row| row[TIME_ELAPSED].as_f64()).unwrap_or(seconds);
+        line.clear();
+    }
+    Ok(seconds)
 }
 
 impl Sink for Jsonl {
@@ -40,6 +55,10 @@ impl Sink for Jsonl {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn position(&self) -> State {

@@ -1,11 +1,16 @@
 //! A log that grows at its end and is cut back when a run is continued.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rlrun_core::State;
 use tracing::warn;
+
+use crate::CheckpointError;
+use crate::disk::File;
+
+/// Bytes of a line, at most: a row has some hundred.
+const MAX_LINE: u64 = 1 << 20;
 
 /// A buffered file that knows how far it reaches: in lines if it is a text whose bytes depend on the
 /// clock, since a checkpoint must not depend on it, else in bytes.
@@ -22,34 +27,46 @@ enum Unit {
     Bytes,
 }
 
+/// How much of a log there is: whole lines, and their bytes; or bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) lines: u64,
+    pub(crate) bytes: u64,
+}
+
 impl LogFile {
     /// Opens a text with as many of its lines as `position` says; an empty position keeps none.
-    pub(crate) fn text(path: PathBuf, position: &State) -> io::Result<LogFile> {
-        let lines = position.counter("lines").unwrap_or(0);
-        let bytes = if lines > 0 { bytes_of(&path, lines)? } else { 0 };
-        LogFile::open(path, bytes, Unit::Lines, lines)
+    pub(crate) fn text(path: PathBuf, position: &State) -> Result<LogFile, CheckpointError> {
+        let wanted = position.counter("lines").unwrap_or(0);
+        let kept = kept_lines(&path, wanted)?;
+        LogFile::open(path, kept.bytes, Unit::Lines, kept.lines)
     }
 
     /// Opens a binary file with as many of its bytes as `position` says.
     #[cfg_attr(not(feature = "tensorboard"), expect(dead_code))]
-    pub(crate) fn binary(path: PathBuf, position: &State) -> io::Result<LogFile> {
-        let bytes = position.counter("bytes").unwrap_or(0);
-        LogFile::open(path, bytes, Unit::Bytes, bytes)
+    pub(crate) fn binary(path: PathBuf, position: &State) -> Result<LogFile, CheckpointError> {
+        let wanted = position.counter("bytes").unwrap_or(0);
+        let found = if wanted > 0 { bytes(&path)?.unwrap_or(0) } else { 0 };
+        warn_if_new(&path, wanted, found);
+        // The place of a cut in a binary file means nothing: a short one begins again.
+        let kept = if found < wanted { 0 } else { wanted };
+        LogFile::open(path, kept, Unit::Bytes, kept)
     }
 
-    fn open(path: PathBuf, bytes: u64, unit: Unit, length: u64) -> io::Result<LogFile> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(false).open(&path)?;
-        let found = file.metadata()?.len();
-        if found < bytes {
-            warn!(
-                "`{}` is shorter than at the checkpoint: some of its rows are lost",
-                path.display()
-            );
-        }
-        file.set_len(bytes.min(found))?;
-        file.seek(SeekFrom::End(0))?;
+    fn open(
+        path: PathBuf,
+        bytes: u64,
+        unit: Unit,
+        length: u64,
+    ) -> Result<LogFile, CheckpointError> {
+        let file = File::append(&path, bytes)?;
         Ok(LogFile { writer: BufWriter::new(file), path, unit, length })
+    }
+
+    /// Hands everything to the disk.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.writer.flush()?;
+        self.writer.get_ref().sync()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -83,15 +100,47 @@ impl Write for LogFile {
     }
 }
 
-/// Bytes of the first `lines` lines, or of all if there are fewer.
-fn bytes_of(path: &Path, lines: u64) -> io::Result<u64> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let (mut bytes, mut line) = (0, Vec::new());
-    for _ in 0..lines {
-        line.clear();
-        bytes += reader.read_until(b'\n', &mut line)? as u64;
+/// What a text keeps that is to have `wanted` lines.
+pub(crate) fn kept_lines(path: &Path, wanted: u64) -> Result<Extent, CheckpointError> {
+    let kept =
+        if wanted > 0 { lines(path, wanted)?.unwrap_or_default() } else { Extent::default() };
+    warn_if_new(path, wanted, kept.lines);
+    Ok(kept)
+}
+
+fn warn_if_new(path: &Path, wanted: u64, found: u64) {
+    if found < wanted {
+        warn!("`{}` has lost its rows: it goes on without them", path.display());
     }
-    Ok(bytes)
+}
+
+/// The first `wanted` whole lines of a text, or all if there are fewer; `None` without the file.
+pub(crate) fn lines(path: &Path, wanted: u64) -> Result<Option<Extent>, CheckpointError> {
+    let Some(file) = File::open(path)? else { return Ok(None) };
+    let (mut reader, mut extent, mut line) = (BufReader::new(file), Extent::default(), 0);
+    while extent.lines < wanted {
+        let buffer = reader.fill_buf().map_err(crate::disk::cannot("read", path))?;
+        if buffer.is_empty() {
+            break;
+        }
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(buffer.len(), |end| end + 1);
+        line += taken as u64;
+        reader.consume(taken);
+        if line > MAX_LINE {
+            return Err(CheckpointError::TooLong { path: path.to_owned(), max: MAX_LINE });
+        }
+        if end.is_some() {
+            extent = Extent { lines: extent.lines + 1, bytes: extent.bytes + line };
+            line = 0;
+        }
+    }
+    Ok(Some(extent))
+}
+
+/// Bytes of a file; `None` without it.
+pub(crate) fn bytes(path: &Path) -> Result<Option<u64>, CheckpointError> {
+    File::open(path)?.map(|file| file.length()).transpose()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! `monitor.csv`: one line per finished training episode, in Stable-Baselines3's format.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::log_file::LogFile;
 use super::{Record, Sink};
+use crate::{CheckpointError, disk};
 
 pub(super) const FILE: &str = "monitor.csv";
 
@@ -21,15 +21,19 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn open(dir: &Path, env: &str, position: &State) -> io::Result<Monitor> {
+    pub(super) fn open(
+        dir: &Path,
+        env: &str,
+        position: &State,
+    ) -> Result<Monitor, CheckpointError> {
         let mut file = LogFile::text(dir.join(FILE), position)?;
         if file.is_empty() {
             let t_start = now();
             let header = json!({ "t_start": t_start, "env_id": env });
-            write!(file, "#{header}\nr,l,t\n")?;
+            write!(file, "#{header}\nr,l,t\n").map_err(disk::cannot("write", &dir.join(FILE)))?;
             return Ok(Monitor { file, t_start });
         }
-        let t_start = t_start(file.path()).unwrap_or_else(now);
+        let t_start = t_start(file.path())?.unwrap_or_else(now);
         Ok(Monitor { file, t_start })
     }
 }
@@ -49,6 +53,10 @@ impl Sink for Monitor {
         self.file.flush()
     }
 
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+
     fn position(&self) -> State {
         self.file.position()
     }
@@ -59,8 +67,13 @@ pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
-fn t_start(path: &Path) -> Option<f64> {
-    let text = fs::read_to_string(path).ok()?;
-    let header: Value = serde_json::from_str(text.lines().next()?.strip_prefix('#')?).ok()?;
-    header["t_start"].as_f64()
+/// The time in the first line, if there is one.
+fn t_start(path: &Path) -> Result<Option<f64>, CheckpointError> {
+    let Some(file) = disk::File::open(path)? else { return Ok(None) };
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(file).take(disk::MAX_TEXT);
+    reader.read_until(b'\n', &mut line).map_err(disk::cannot("read", path))?;
+    let header: Option<Value> =
+        line.strip_prefix(b"#").and_then(|header| serde_json::from_slice(header).ok());
+    Ok(header.and_then(|header| header["t_start"].as_f64()))
 }

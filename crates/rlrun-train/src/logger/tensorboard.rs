@@ -12,6 +12,8 @@ use rlrun_core::State;
 use super::log_file::LogFile;
 use super::monitor::now;
 use super::{Record, Row, Sink};
+use crate::CheckpointError;
+use crate::disk::cannot;
 
 pub(super) const FILE: &str = "events.out.tfevents.rlrun";
 
@@ -21,12 +23,12 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    pub(super) fn open(dir: &Path, position: &State) -> io::Result<TensorBoard> {
+    pub(super) fn open(dir: &Path, position: &State) -> Result<TensorBoard, CheckpointError> {
         let mut file = LogFile::binary(dir.join(FILE), position)?;
         if file.is_empty() {
             let mut event = wall_time(now());
             put_bytes(&mut event, 3, b"brain.Event:2");
-            write_frame(&mut file, &event)?;
+            write_frame(&mut file, &event).map_err(cannot("write", &dir.join(FILE)))?;
         }
         Ok(TensorBoard { file })
     }
@@ -44,6 +46,10 @@ impl Sink for TensorBoard {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
     }
 
     fn position(&self) -> State {

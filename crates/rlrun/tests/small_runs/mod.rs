@@ -57,7 +57,7 @@ pub(crate) fn short_normalized_run(algorithm: &Algorithm, seed: u64) -> Run {
     Run::load_with(&config_of(algorithm.name), &settings, ALGORITHMS, &[]).unwrap()
 }
 
-/// Asserts that two run folders hold the same bits, except for what the clock said.
+/// Asserts that two run folders hold the same bits, except for what the clock said and for the lock.
 pub(crate) fn assert_same_run(expected: &Path, found: &Path) {
     let names = |dir: &Path| {
         let mut names = files(dir, dir);
@@ -73,6 +73,7 @@ pub(crate) fn assert_same_run(expected: &Path, found: &Path) {
 
 fn files(dir: &Path, root: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let paths = paths.filter(|path| !path.ends_with("lock"));
     let below = |path: PathBuf| {
         if path.is_dir() {
             files(&path, root)
