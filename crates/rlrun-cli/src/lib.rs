@@ -56,6 +56,7 @@ enum Command {
     Config(commands::config::Args),
     CheckEnv(commands::check_env::Args),
     CheckAgent(commands::check_agent::Args),
+    Fsck(commands::fsck::Args),
     Bench(commands::bench::Args),
 }
 
@@ -90,6 +91,7 @@ pub fn main_with(algorithms: &[Algorithm], environments: &[Environment]) -> Exit
         Command::Config(args) => commands::config::run(&args, tables),
         Command::CheckEnv(args) => commands::check_env::run(&args, tables),
         Command::CheckAgent(args) => commands::check_agent::run(&args, tables),
+        Command::Fsck(args) => commands::fsck::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
     };
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)

@@ -132,6 +132,45 @@ fn an_edited_run_file_is_refused_and_its_budget_may_be_edited() {
     assert!(place.call(&["train", "--resume", "a"]).status.success());
 }
 
+#[test]
+fn fsck_says_which_step_is_good_and_what_is_damaged_and_changes_nothing() {
+    let place = Place::trained();
+    let fsck = || {
+        let output = place.call(&["fsck", "a"]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = fsck();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("step-000000512: good\nthe run goes on from step 512"), "{text}");
+
+    let policy = place.path("a/step-000000512/policy.safetensors");
+    let mut bytes = fs::read(&policy).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&policy, bytes).unwrap();
+    fs::write(place.path("a/best"), "step-000000007\n").unwrap();
+    fs::create_dir(place.path("a/.deleted-step-000000001")).unwrap();
+    let names = || fs::read_dir(place.path("a")).unwrap().count();
+    let before = names();
+    let (code, text) = fsck();
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "step-000000384: good\n",
+        "step-000000512: checkpoint file `a/step-000000512/policy.safetensors` is damaged",
+        "`a/best` names `step-000000007`",
+        "`.deleted-step-000000001` is unfinished",
+        "the run goes on from step 384",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    assert_eq!(names(), before);
+
+    fs::write(place.path("a/metrics.jsonl"), "{}\n").unwrap();
+    let (code, text) = fsck();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("step-000000384: rows are lost: `metrics.jsonl` has 1 of"), "{text}");
+    assert!(text.contains("there is no checkpoint that the run could go on from"), "{text}");
+}
+
 /// What a file of a run folder is replaced by.
 #[cfg(unix)]
 fn replace_by(kind: &str, path: &Path) {

@@ -97,8 +97,8 @@ fn only_the_trainer_and_the_program_touch_files() {
 fn all_files_of_a_run_pass_through_one_module() {
     let source = root().join("crates/rlrun-train/src");
     let mut inside = 0;
-    for path in sources(&source) {
-        let text = fs::read_to_string(&path).unwrap();
+    for path in sources(&source).iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
         let touches = ["std::fs", "fs::"].iter().any(|form| code.contains(form));
         if path.starts_with(source.join("disk")) {

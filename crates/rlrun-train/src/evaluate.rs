@@ -1,5 +1,7 @@
 //! Evaluation of a policy over whole episodes, always in inference mode.
 
+use std::fmt;
+
 use rlrun_agents::Policy;
 use rlrun_core::{Purpose, Streams};
 use rlrun_env::{Actions, VecEnv};
@@ -30,6 +32,27 @@ pub struct Evaluation {
     pub ci95: [f64; 2],
     /// Mean number of steps.
     pub mean_length: f64,
+}
+
+/// An evaluation during training, and whether it is the best so far.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ScoredEvaluation {
+    /// The evaluation.
+    pub evaluation: Evaluation,
+    /// Mean return on fresh seeds, if the evaluation beat the best so far: picking the highest of
+    /// many noisy scores would favour lucky ones.
+    pub rescored: Option<f64>,
+    /// Whether the fresh score beats the best so far too.
+    pub is_best: bool,
+}
+
+impl fmt::Display for ScoredEvaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Evaluation { mean_reward, std_reward, .. } = self.evaluation;
+        let best = if self.is_best { ", the best so far" } else { "" };
+        write!(f, "mean return {mean_reward:.2} ± {std_reward:.2}{best}")
+    }
 }
 
 /// Plays `episodes` whole episodes with the policy's best actions.

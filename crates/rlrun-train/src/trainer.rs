@@ -1,6 +1,5 @@
 //! The training loop: act, step, observe, update; and what is due in between.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -15,7 +14,8 @@ use crate::logger::{self, Logger, Record};
 use crate::mode_trace::check_phases;
 use crate::seeds::{evaluation_seed, training_seed};
 use crate::{
-    Checkpoint, CheckpointError, Evaluation, RunDir, SavedPolicy, TrainConfig, TrainError, evaluate,
+    Checkpoint, CheckpointError, Evaluation, RunDir, SavedPolicy, ScoredEvaluation, TrainConfig,
+    TrainError, evaluate,
 };
 
 /// Trains an agent. [`Trainer::run`] is nothing but [`Trainer::step`] in a loop: what other
@@ -93,27 +93,6 @@ pub struct StepReport {
     pub evaluation: Option<ScoredEvaluation>,
     /// The checkpoint's folder, if one was written.
     pub checkpoint: Option<PathBuf>,
-}
-
-/// An evaluation during training, and whether it is the best so far.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ScoredEvaluation {
-    /// The evaluation.
-    pub evaluation: Evaluation,
-    /// Mean return on fresh seeds, if the evaluation beat the best so far: picking the highest of
-    /// many noisy scores would favour lucky ones.
-    pub rescored: Option<f64>,
-    /// Whether the fresh score beats the best so far too.
-    pub is_best: bool,
-}
-
-impl fmt::Display for ScoredEvaluation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Evaluation { mean_reward, std_reward, .. } = self.evaluation;
-        let best = if self.is_best { ", the best so far" } else { "" };
-        write!(f, "mean return {mean_reward:.2} ± {std_reward:.2}{best}")
-    }
 }
 
 impl Trainer {
