@@ -8,4 +8,5 @@ pub(crate) mod eval;
 pub(crate) mod fsck;
 pub(crate) mod list;
 pub(crate) mod train;
+pub(crate) mod verify_resume;
 pub(crate) mod watch;

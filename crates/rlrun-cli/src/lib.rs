@@ -28,6 +28,7 @@ mod commands;
 mod exit;
 mod mode_trace;
 mod play;
+mod run_digest;
 mod terminal;
 
 use std::path::Path;
@@ -57,6 +58,7 @@ enum Command {
     CheckEnv(commands::check_env::Args),
     CheckAgent(commands::check_agent::Args),
     Fsck(commands::fsck::Args),
+    VerifyResume(commands::verify_resume::Args),
     Bench(commands::bench::Args),
 }
 
@@ -92,6 +94,7 @@ pub fn main_with(algorithms: &[Algorithm], environments: &[Environment]) -> Exit
         Command::CheckEnv(args) => commands::check_env::run(&args, tables),
         Command::CheckAgent(args) => commands::check_agent::run(&args, tables),
         Command::Fsck(args) => commands::fsck::run(&args),
+        Command::VerifyResume(args) => commands::verify_resume::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
     };
     result.map_or_else(|error| exit::report(&error), |()| ExitCode::SUCCESS)

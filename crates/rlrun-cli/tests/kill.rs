@@ -92,3 +92,33 @@ fn a_run_killed_before_its_first_checkpoint_starts_again() {
     assert!(rlrun(&resume, dir.path()).status().unwrap().success());
     assert!(dir.path().join("run/step-000001024/manifest.toml").is_file());
 }
+
+#[test]
+fn verify_resume_kills_each_algorithm_and_finds_no_difference() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    for (config, settings) in [
+        ("cartpole", ""),
+        ("cartpole_dqn", "agent.learning_starts=200 agent.buffer_size=3000"),
+        ("cartpole_qrdqn", "agent.learning_starts=200 agent.buffer_size=3000"),
+        ("cartpole_a2c", ""),
+        ("pendulum_sac", "agent.learning_starts=200 agent.buffer_size=1000 agent.batch_size=16"),
+    ] {
+        let path = configs.join(config).with_extension("toml");
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = rlrun(&["verify-resume", path.to_str().unwrap()], dir.path());
+        command.args(["--kills", "4", "--set", "agent.net_arch=[8]"]);
+        let train = "total_timesteps=2048 save_freq=256 eval_freq=1024 n_eval_episodes=2 \
+                     n_rescore_episodes=2 keep_checkpoints=2";
+        let train = train.split_whitespace().map(|setting| format!("train.{setting}"));
+        train.chain(settings.split_whitespace().map(str::to_owned)).for_each(|setting| {
+            command.args(["--set", &setting]);
+        });
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{config}: {text}{error}");
+        assert!(text.contains("4 kills, 2 of them at one of "), "{config}: {text}");
+        assert!(text.ends_with("0 bits differ\n"), "{config}: {text}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "it wrote beside its own folder");
+    }
+}

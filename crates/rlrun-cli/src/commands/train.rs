@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use rlrun::tensor::{kernels, phase_counts};
+use rlrun::train::disk::fault::{self, Fault};
 use rlrun::train::logger::Console;
 use rlrun::train::{CheckpointError, RunDir, Trainer};
 use rlrun::{ConfigError, Run};
 use tracing::{info, warn};
 
+use crate::commands::verify_resume::{OPERATIONS, wait_for_the_kill};
 use crate::exit::UnreadableRunFile;
 use crate::terminal::{self, AboveBar, Progress};
 use crate::{Tables, mode_trace};
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Show warnings and errors only
     #[arg(long)]
     quiet: bool,
+    /// Wait at this file operation to be killed, for `verify-resume`; say how many there were
+    #[arg(long, hide = true, value_name = "N")]
+    stop_at_file_operation: Option<u64>,
 }
 
 pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
@@ -62,6 +67,9 @@ pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
 }
 
 fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result<()> {
+    if let Some(number) = args.stop_at_file_operation {
+        fault::plan(number, Fault::Call(Box::new(|_, _| wait_for_the_kill())));
+    }
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
         (Some(dir), _) => (resume(dir, args, tables)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args, tables)?,
@@ -77,6 +85,9 @@ fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result
         terminal::say(&mode_trace::table(&phase_counts()));
     }
     trained?;
+    if args.stop_at_file_operation.is_some() {
+        terminal::say(&format!("{OPERATIONS}{}\n", fault::operations()));
+    }
     if !args.quiet {
         let (dir, program) = (dir.display(), terminal::program());
         terminal::say(&format!("run folder: {dir}\nnext: {program} eval --checkpoint {dir}\n"));
