@@ -1,7 +1,7 @@
 //! Parts of tensors by numbers, ranges and masks; tensors by a rule.
 
 use rlrun_core::{Purpose, rng_stream};
-use rlrun_tensor::{NewAxis, Tensor, TensorError, catch, no_grad};
+use rlrun_tensor::{DType, NewAxis, Tensor, TensorError, catch, no_grad};
 
 fn counted(shape: &[usize]) -> Tensor {
     Tensor::arange(0.0, shape.iter().product::<usize>() as f64, 1.0).view(shape)
@@ -194,4 +194,35 @@ fn draws_follow_their_stream_and_their_distribution() {
     assert_eq!(like.rand_like(&mut stream()).dims(), [2, 3]);
     assert_eq!(like.full_like(2.5).to_vec(), [2.5; 6]);
     assert_eq!((like.ones_like().strides(), like.ones_like().version()), (&[1, 2][..], 0));
+}
+
+#[test]
+fn indices_and_masks_are_picked_and_joined_as_numbers_are() {
+    let numbers = counted(&[2, 3]);
+    let index = Tensor::arange_i64(0, 6, 1).view([2, 3]);
+    let mask = numbers.gt_scalar(2.5);
+    let same = |f: &dyn Fn(&Tensor) -> Tensor| {
+        let expected = f(&numbers);
+        let (whole, flags) = (f(&index), f(&mask));
+        assert_eq!((whole.dims(), flags.dims()), (expected.dims(), expected.dims()));
+        assert_eq!(whole.to_vec_i64(), expected.to_dtype(DType::I64).to_vec_i64());
+        assert_eq!(flags.to_vec_bool(), expected.gt_scalar(2.5).to_vec_bool());
+    };
+    let rows = Tensor::from_i64(&[1, 0, 1], [3]);
+    let each = Tensor::from_i64(&[2, 2, 0, 1], [2, 2]);
+    let odd = Tensor::from_bool(&[true, false, true], [3]);
+    same(&|x| x.index_select(0, &rows));
+    same(&|x| x.index_select(1, &rows));
+    same(&|x| x.transpose(0, 1).index_select(0, &rows));
+    same(&|x| x.index_select(0, &Tensor::from_i64(&[], [0])));
+    same(&|x| x.gather(1, &each));
+    same(&|x| x.transpose(0, 1).gather(0, &each));
+    same(&|x| x.masked_select(&odd));
+    same(&|x| x.transpose(0, 1).masked_select(&odd.unsqueeze(1)));
+    same(&|x| x.i(0).masked_select(&Tensor::from_bool(&[true; 6], [2, 3])));
+    same(&|x| Tensor::cat(&[x, &x.i((.., ..1))], 1));
+    same(&|x| Tensor::stack(&[x, x], 2));
+    same(&|x| x.repeat(&[2, 1, 2]));
+    assert_eq!(catch(|| index.index_select(0, &each)).unwrap_err().code(), "E-SHAPE-01");
+    assert_eq!(catch(|| Tensor::cat(&[&index, &mask], 0)).unwrap_err().code(), "E-SHAPE-04");
 }

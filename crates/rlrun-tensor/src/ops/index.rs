@@ -1,9 +1,12 @@
 //! Picking, placing and joining elements.
 
+use std::ops::Deref;
+
 use crate::autograd::{Grads, NodeRef};
 use crate::error::{TensorError, ok, raise};
 use crate::layout::{Layout, Shape, checked_numel, dim_index, existing_dim};
 use crate::pool;
+use crate::storage::DType;
 use crate::tensor::Tensor;
 
 use super::reduce::Around;
@@ -52,15 +55,17 @@ fn places(
 
 impl Tensor {
     /// `out[i][j] = self[index[i][j]][j]` for `dim` 0, and so on; `index` is `i64`, of the shape of
-    /// the result.
+    /// the result. Indices and masks are gathered too, without a gradient.
     ///
     /// # Panics
     /// If an index or `dim` is out of range, or the shapes do not fit.
     #[track_caller]
     pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
-        ok(self.expect_f32("gather"));
         let dim = ok(dim_index("gather", dim, self.ndim()));
         let places = ok(places("gather", self.dims(), dim, index));
+        if self.dtype() != DType::F32 {
+            return self.picked(places.into_iter(), index.dims());
+        }
         let numbers = self.read();
         let value = Tensor::build(index.dims(), |out| {
             for (out, &place) in out.iter_mut().zip(&places) {
@@ -111,13 +116,13 @@ impl Tensor {
         })
     }
 
-    /// The rows (or whatever `dim` counts) that `index` `[n]` names, in its order.
+    /// The rows (or whatever `dim` counts) that `index` `[n]` names, in its order; those of indices and
+    /// masks too, without a gradient.
     ///
     /// # Panics
     /// If an index or `dim` is out of range, or `index` is not a vector.
     #[track_caller]
     pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
-        ok(self.expect_f32("index_select"));
         let dim = ok(dim_index("index_select", dim, self.ndim()));
         if index.ndim() > 1 {
             let detail = format!("the index has shape {:?}, expected a vector", index.dims());
@@ -136,6 +141,9 @@ impl Tensor {
         for &row in &rows {
             ok(check("index_select", row, around.extent));
         }
+        if self.dtype() != DType::F32 {
+            return self.picked(places_of_rows(around, &rows), &shape);
+        }
         let numbers = self.read();
         let value = Tensor::build(&shape, |out| copy_rows(&numbers, around, &rows, out));
         drop(numbers);
@@ -153,11 +161,11 @@ impl Tensor {
         })
     }
 
-    /// Joins tensors along a dimension; their other extents are equal. A vector of nothing (`[0]`)
-    /// joins with everything.
+    /// Joins tensors of one type along a dimension; their other extents are equal. A vector of nothing
+    /// (`[0]`) joins with everything.
     ///
     /// # Panics
-    /// If there is none, `dim` is out of range, or the shapes do not fit.
+    /// If there is none, `dim` is out of range, or the types or shapes do not fit.
     #[track_caller]
     pub fn cat(tensors: &[&Tensor], dim: isize) -> Tensor {
         let (dim, shape) = ok(joined_shape(tensors, dim));
@@ -165,7 +173,7 @@ impl Tensor {
             .iter()
             .map(|tensor| (tensor.ndim() == shape.len()).then(|| tensor.dims()[dim]))
             .collect();
-        let value = Tensor::build(&shape, |out| join(tensors, Around::new(&shape, dim), dim, out));
+        let value = joined(tensors, &shape, dim);
         value.record_many("cat", tensors, |_| {
             move |grad: &Tensor, node: &NodeRef| {
                 let mut start = 0;
@@ -283,6 +291,16 @@ impl Tensor {
     }
 }
 
+/// Where the elements of rows lie, row-major.
+fn places_of_rows(around: Around, rows: &[i64]) -> impl ExactSizeIterator<Item = usize> {
+    let Around { outer, extent, inner } = around;
+    let (width, rows) = (rows.len() * inner, rows.to_vec());
+    (0..outer * width).map(move |at| {
+        let (block, within) = (at / width, at % width);
+        (block * extent + rows[within / inner] as usize) * inner + within % inner
+    })
+}
+
 fn copy_rows(numbers: &[f32], around: Around, rows: &[i64], out: &mut [f32]) {
     let Around { outer, extent, inner } = around;
     let mut out = out.chunks_exact_mut(inner.max(1));
@@ -301,14 +319,14 @@ fn joined_shape(tensors: &[&Tensor], dim: isize) -> Result<(usize, Shape), Tenso
     };
     let is_nothing = |tensor: &Tensor| tensor.dims() == [0];
     let Some(like) = tensors.iter().find(|tensor| !is_nothing(tensor)) else {
-        tensors.iter().try_for_each(|tensor| tensor.expect_f32("cat"))?;
+        tensors.iter().try_for_each(|tensor| tensor.expect_dtype("cat", first.dtype()))?;
         return Ok((0, first.layout.shape));
     };
     let dim = existing_dim("cat", dim, like.ndim())?;
     let mut shape = like.layout.shape;
     shape[dim] = 0;
     for tensor in tensors {
-        tensor.expect_f32("cat")?;
+        tensor.expect_dtype("cat", first.dtype())?;
         if is_nothing(tensor) {
             continue;
         }
@@ -323,11 +341,35 @@ fn joined_shape(tensors: &[&Tensor], dim: isize) -> Result<(usize, Shape), Tenso
     Ok((dim, shape))
 }
 
-fn join(tensors: &[&Tensor], around: Around, dim: usize, out: &mut [f32]) {
+#[track_caller]
+fn joined(tensors: &[&Tensor], shape: &Shape, dim: usize) -> Tensor {
+    let (around, numel) = (Around::new(shape, dim), shape.iter().product());
+    match tensors.first().map_or(DType::F32, |first| first.dtype()) {
+        DType::F32 => Tensor::build(shape, |out| join(tensors, Tensor::read, around, dim, out)),
+        DType::I64 => {
+            let mut out = pool::collected(numel, std::iter::repeat_n(0, numel));
+            join(tensors, |tensor| ok(tensor.read_i64("cat")), around, dim, &mut out);
+            Tensor::from_i64(&out, &shape[..])
+        }
+        DType::Bool => {
+            let mut out = pool::collected(numel, std::iter::repeat_n(false, numel));
+            join(tensors, |tensor| ok(tensor.read_bool("cat")), around, dim, &mut out);
+            Tensor::from_bool(&out, &shape[..])
+        }
+    }
+}
+
+fn join<'a, T: Copy, N: Deref<Target = [T]>>(
+    tensors: &[&'a Tensor],
+    read: impl Fn(&'a Tensor) -> N,
+    around: Around,
+    dim: usize,
+    out: &mut [T],
+) {
     let Around { extent, inner, .. } = around;
     let mut start = 0;
-    for tensor in tensors.iter().filter(|tensor| tensor.numel() > 0) {
-        let numbers = tensor.read();
+    for &tensor in tensors.iter().filter(|tensor| tensor.numel() > 0) {
+        let numbers = read(tensor);
         let run = tensor.dims()[dim] * inner;
         if run > 0 {
             let blocks = out.chunks_exact_mut((extent * inner).max(1));

@@ -2,7 +2,9 @@
 
 use crate::autograd::NodeRef;
 use crate::error::ok;
-use crate::layout::{Shape, broadcast_shape};
+use crate::layout::{Layout, Shape, broadcast_shape};
+use crate::pool;
+use crate::read::f32s;
 use crate::storage::DType;
 use crate::tensor::Tensor;
 
@@ -27,21 +29,27 @@ impl Tensor {
     }
 
     /// The elements whose flag in `mask` is set, row-major, `[n]`; both are broadcast. The gradient of
-    /// an element that was not selected is 0.
+    /// an element that was not selected is 0; indices and masks are selected without one.
     ///
     /// # Panics
-    /// If `mask` is not a mask, this is not an `f32` tensor, or the shapes do not broadcast.
+    /// If `mask` is not a mask or the shapes do not broadcast.
     #[track_caller]
     pub fn masked_select(&self, mask: &Tensor) -> Tensor {
         let op = "masked_select";
-        ok(self.expect_f32(op).and_then(|()| mask.expect_dtype(op, DType::Bool)));
+        ok(mask.expect_dtype(op, DType::Bool));
         let spread = ok(broadcast_shape(op, self.dims(), mask.dims()));
         let places = places_of(mask, &spread);
         let Some(layout) = self.layout.broadcast(&spread) else {
             unreachable!("it broadcasts to the common shape")
         };
+        if self.dtype() != DType::F32 {
+            let own = Layout::contiguous(self.dims()).broadcast(&spread);
+            let elements: Vec<usize> = own.iter().flat_map(Layout::offsets).collect();
+            let chosen = places.iter().map(|&place| elements[place as usize]);
+            return self.picked(chosen, &[places.len()]);
+        }
         let numbers = self.storage.read();
-        let numbers = crate::read::f32s(&numbers);
+        let numbers = f32s(&numbers);
         let offsets: Vec<usize> = layout.offsets().collect();
         let value = Tensor::build(&[places.len()], |out| {
             for (out, &place) in out.iter_mut().zip(&places) {
@@ -59,6 +67,22 @@ impl Tensor {
             }
         })
     }
+
+    /// The indices or flags at some places, row-major: elements without a gradient.
+    #[track_caller]
+    pub(super) fn picked(
+        &self,
+        places: impl ExactSizeIterator<Item = usize>,
+        shape: &[usize],
+    ) -> Tensor {
+        let count = places.len();
+        if self.dtype() == DType::I64 {
+            let indices = ok(self.read_i64("index"));
+            return Tensor::from_i64(&pool::collected(count, places.map(|at| indices[at])), shape);
+        }
+        let flags = ok(self.read_bool("index"));
+        Tensor::from_bool(&pool::collected(count, places.map(|at| flags[at])), shape)
+    }
 }
 
 /// The places of the flags that are set.
@@ -69,7 +93,7 @@ fn set_places(flags: &[bool]) -> impl Iterator<Item = i64> {
 /// Where a mask, broadcast to `shape`, is set, row-major.
 fn places_of(mask: &Tensor, shape: &Shape) -> Vec<i64> {
     let flags = ok(mask.read_bool("masked_select"));
-    let own = crate::layout::Layout::contiguous(mask.dims());
+    let own = Layout::contiguous(mask.dims());
     let Some(spread) = own.broadcast(shape) else {
         unreachable!("it broadcasts to the common shape")
     };
