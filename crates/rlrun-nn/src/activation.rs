@@ -1,6 +1,6 @@
 //! Nonlinear functions between layers, as settings name them.
 
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{Layer, Module};
@@ -46,7 +46,9 @@ impl Activation {
 }
 
 impl Layer for Activation {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::named("Activation");
         match self {
             Activation::Tanh => input.tanh(),
             Activation::Relu => input.relu(),

@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167).
 
-use rlrun_tensor::{Parameter, Tensor, no_grad};
+use rlrun_tensor::{CallGuard, InCall, LayerPath, Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
 use crate::{Layer, Module};
@@ -27,6 +27,7 @@ pub struct BatchNorm {
     pub momentum: f32,
     #[module(flatten)]
     running: Running,
+    path: LayerPath,
 }
 
 impl BatchNorm {
@@ -39,6 +40,7 @@ impl BatchNorm {
             eps: 1e-5,
             momentum: 0.1,
             running: Running::new(names, channels),
+            path: LayerPath::unknown(),
         }
     }
 
@@ -62,12 +64,13 @@ impl Layer for BatchNorm {
     /// While training, if a channel has one element only: it has no variance.
     #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("BatchNorm", &self.path);
         let channels = self.weight.numel();
         let each = input.numel().checked_div(channels).unwrap_or(0);
         assert!(
             input.dims().get(1) == Some(&channels) && (each > 1 || !self.running.training()),
             "batch normalisation of {channels} channels cannot train on {:?}: expected [B, \
-             {channels}, ..] with more than one element for each channel",
+             {channels}, ..] with more than one element for each channel{InCall}",
             input.dims()
         );
         let mut shape = vec![1; input.ndim()];

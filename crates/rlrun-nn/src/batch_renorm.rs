@@ -1,7 +1,7 @@
 //! Batch renormalisation (Ioffe 2017, arXiv 1702.03275), as CrossQ uses it (Bhatt et al. 2024,
 //! arXiv 1902.05605).
 
-use rlrun_tensor::{Parameter, Tensor, no_grad};
+use rlrun_tensor::{CallGuard, InCall, LayerPath, Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
 use crate::{Layer, Module};
@@ -51,6 +51,7 @@ pub struct BatchRenorm {
     config: BatchRenormConfig,
     #[module(flatten)]
     running: Running,
+    path: LayerPath,
 }
 
 impl BatchRenorm {
@@ -61,6 +62,7 @@ impl BatchRenorm {
             bias: Parameter::new(Tensor::zeros([columns])),
             config,
             running: Running::new(["ra_mean", "ra_var", "steps"], columns),
+            path: LayerPath::unknown(),
         }
     }
 
@@ -90,11 +92,12 @@ impl Layer for BatchRenorm {
     /// If the input is not `[B, C]`, or has one row only while training: it has no variance.
     #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("BatchRenorm", &self.path);
         let (dims, columns) = (input.dims(), self.scale.numel());
         assert!(
             dims.len() == 2 && dims[1] == columns && (dims[0] > 1 || !self.running.training()),
             "batch renormalisation of {columns} columns cannot train on {dims:?}: expected [B, \
-             {columns}] with more than one row"
+             {columns}] with more than one row{InCall}"
         );
         let [mean, var] = self.statistics(input);
         (input - mean) / (var + self.config.eps).sqrt() * &*self.scale + &*self.bias

@@ -1,7 +1,7 @@
 //! The parameters that recurrent cells share.
 
 use rlrun_core::Rng;
-use rlrun_tensor::{CellWeights, Parameter, Tensor};
+use rlrun_tensor::{CellWeights, LayerPath, Parameter, Tensor};
 
 use crate::{Module, init};
 
@@ -20,6 +20,7 @@ pub struct CellParameters {
     pub bias_ih: Parameter,
     /// Bias of the hidden state.
     pub bias_hh: Parameter,
+    pub(crate) path: LayerPath,
 }
 
 impl CellParameters {
@@ -33,7 +34,13 @@ impl CellParameters {
         };
         let (weight_ih, weight_hh) = (weight(inputs), weight(hidden));
         let mut bias = || Parameter::new(Tensor::from_vec(init::uniform(rows, bound, rng), [rows]));
-        CellParameters { weight_ih, weight_hh, bias_ih: bias(), bias_hh: bias() }
+        CellParameters {
+            weight_ih,
+            weight_hh,
+            bias_ih: bias(),
+            bias_hh: bias(),
+            path: LayerPath::unknown(),
+        }
     }
 
     pub(crate) fn weights(&self) -> CellWeights<'_> {

@@ -3,15 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rlrun_tensor::Parameter;
+use rlrun_tensor::{CallGuard, LayerPath, Parameter, Tensor};
 
-use crate::{Module, Stateful};
+use crate::{Layer, Module, Stateful};
 
 impl Module for Parameter {
     fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
 
     fn as_parameter(&self) -> Option<&Parameter> {
         Some(self)
+    }
+}
+
+/// A field `path` of a layer, which learns where the layer lies when its parameters are listed.
+impl Module for LayerPath {
+    fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
+
+    fn visit_parameters(&self, prefix: &str, _: &mut dyn FnMut(&str, &Parameter)) {
+        if let Some((layer, _)) = prefix.rsplit_once('.') {
+            self.set(layer);
+        }
+    }
+}
+
+/// So that a boxed layer knows its caller, which a call through the trait object alone does not.
+impl<L: Layer + ?Sized> Layer for Box<L> {
+    #[track_caller]
+    fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::through();
+        (**self).forward(input)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Convolution of images (LeCun et al. 1989).
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::{CallGuard, LayerPath, Parameter, Tensor};
 
 use crate::{Init, Layer, Module};
 
@@ -43,6 +43,7 @@ pub struct Conv2d {
     stride: usize,
     #[module(skip)]
     padding: usize,
+    path: LayerPath,
 }
 
 impl Conv2d {
@@ -56,12 +57,15 @@ impl Conv2d {
             bias: Parameter::new(Tensor::from_vec(bias, [out_channels])),
             stride: config.stride,
             padding: config.padding,
+            path: LayerPath::unknown(),
         }
     }
 }
 
 impl Layer for Conv2d {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("Conv2d", &self.path);
         input.conv2d(&self.weight, Some(&self.bias), self.stride, self.padding)
     }
 }

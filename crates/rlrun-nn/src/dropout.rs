@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rlrun_core::{Rng, State, StateError};
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, Tensor};
 
 use crate::{Layer, Module, Stateful};
 
@@ -75,7 +75,9 @@ impl Stateful for Dropout {
 }
 
 impl Layer for Dropout {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::named("Dropout");
         if self.training() { input * self.mask(input) } else { input.clone() }
     }
 }

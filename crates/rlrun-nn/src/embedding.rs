@@ -1,7 +1,7 @@
 //! A table of vectors, one per index.
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::{CallGuard, LayerPath, Parameter, Tensor};
 
 use crate::{Layer, Module, init};
 
@@ -13,18 +13,21 @@ use crate::{Layer, Module, init};
 pub struct Embedding {
     /// The table, `[n, dim]`.
     pub weight: Parameter,
+    path: LayerPath,
 }
 
 impl Embedding {
     /// A table of `n` rows of `dim` numbers, drawn from `rng` by the standard normal distribution.
     pub fn new(n: usize, dim: usize, rng: &mut Rng) -> Embedding {
         let table = Tensor::from_vec(init::normal(n * dim, rng), [n, dim]);
-        Embedding { weight: Parameter::new(table) }
+        Embedding { weight: Parameter::new(table), path: LayerPath::unknown() }
     }
 }
 
 impl Layer for Embedding {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("Embedding", &self.path);
         let rows = self.weight.index_select(0, &input.reshape([input.numel()]));
         rows.reshape(&[input.dims(), &self.weight.dims()[1..]].concat()[..])
     }

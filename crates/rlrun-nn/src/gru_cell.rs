@@ -1,7 +1,7 @@
 //! One step of a gated recurrent unit (Cho et al. 2014, arXiv 1406.1078).
 
 use rlrun_core::Rng;
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, Tensor};
 
 use crate::{CellParameters, Module};
 
@@ -28,7 +28,9 @@ impl GruCell {
     ///
     /// # Panics
     /// If the shapes do not fit.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, h: &Tensor) -> Tensor {
+        let _call = CallGuard::of("GRUCell", &self.parameters.path);
         input.gru_cell(h, self.parameters.weights())
     }
 }

@@ -1,6 +1,6 @@
 //! Layer normalisation (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
 
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::{CallGuard, LayerPath, Parameter, Tensor};
 
 use crate::{Layer, Module};
 
@@ -17,6 +17,7 @@ pub struct LayerNorm {
     /// ε, added to the variance; starts as 1e-5.
     #[module(skip)]
     pub eps: f32,
+    path: LayerPath,
 }
 
 impl LayerNorm {
@@ -26,12 +27,15 @@ impl LayerNorm {
             weight: Parameter::new(Tensor::ones(shape)),
             bias: Parameter::new(Tensor::zeros(shape)),
             eps: 1e-5,
+            path: LayerPath::unknown(),
         }
     }
 }
 
 impl Layer for LayerNorm {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("LayerNorm", &self.path);
         input.layer_norm(self.weight.dims(), Some(&self.weight), Some(&self.bias), self.eps)
     }
 }

@@ -1,7 +1,7 @@
 //! The affine map y = x Wᵀ + b.
 
 use rlrun_core::Rng;
-use rlrun_tensor::{Parameter, Tensor};
+use rlrun_tensor::{CallGuard, LayerPath, Parameter, Tensor};
 
 use crate::{Activation, Init, Layer, Module};
 
@@ -15,6 +15,7 @@ pub struct Linear {
     pub weight: Parameter,
     /// b, `[out]`.
     pub bias: Parameter,
+    path: LayerPath,
 }
 
 impl Linear {
@@ -24,11 +25,14 @@ impl Linear {
         Linear {
             weight: Parameter::column_major(&Tensor::from_vec(weight, [outputs, inputs])),
             bias: Parameter::new(Tensor::from_vec(bias, [outputs])),
+            path: LayerPath::unknown(),
         }
     }
 
     /// act(x Wᵀ + b), in one pass where the product can apply the function.
+    #[track_caller]
     pub fn forward_act(&self, input: &Tensor, activation: Activation) -> Tensor {
+        let _call = CallGuard::of("Linear", &self.path);
         match activation.fused() {
             Some(act) => input.linear_act(&self.weight, Some(&self.bias), act),
             None => activation.forward(&self.forward(input)),
@@ -37,7 +41,9 @@ impl Linear {
 }
 
 impl Layer for Linear {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("Linear", &self.path);
         input.linear(&self.weight, Some(&self.bias))
     }
 }

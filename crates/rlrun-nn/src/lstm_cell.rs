@@ -1,7 +1,7 @@
 //! One step of a long short-term memory (Hochreiter & Schmidhuber 1997).
 
 use rlrun_core::Rng;
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, Tensor};
 
 use crate::{CellParameters, Module};
 
@@ -28,7 +28,9 @@ impl LstmCell {
     ///
     /// # Panics
     /// If the shapes do not fit.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, h: &Tensor, c: &Tensor) -> (Tensor, Tensor) {
+        let _call = CallGuard::of("LSTMCell", &self.parameters.path);
         input.lstm_cell(h, c, self.parameters.weights())
     }
 }

@@ -1,7 +1,7 @@
 //! A stack of linear layers with an activation between them.
 
 use rlrun_core::Rng;
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, LayerPath, Tensor};
 
 use crate::{Activation, Init, Layer, Linear, Module};
 
@@ -17,6 +17,7 @@ pub struct Mlp {
     hidden: Vec<Linear>,
     output: Linear,
     activation: Activation,
+    path: LayerPath,
 }
 
 impl Mlp {
@@ -36,7 +37,8 @@ impl Mlp {
         let [.., inputs] = hidden_sizes else { panic!("an Mlp needs two sizes, got {sizes:?}") };
         let layer = |pair: &[usize]| Linear::new(pair[0], pair[1], hidden, rng);
         let hidden = hidden_sizes.windows(2).map(layer).collect();
-        Mlp { hidden, output: Linear::new(*inputs, *outputs, output, rng), activation }
+        let output = Linear::new(*inputs, *outputs, output, rng);
+        Mlp { hidden, output, activation, path: LayerPath::unknown() }
     }
 }
 
@@ -45,11 +47,14 @@ impl Module for Mlp {
         for (index, layer) in self.hidden.iter().chain([&self.output]).enumerate() {
             visit(&(2 * index).to_string(), layer);
         }
+        visit("path", &self.path);
     }
 }
 
 impl Layer for Mlp {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::of("Mlp", &self.path);
         let mut features = input.clone();
         for layer in &self.hidden {
             features = layer.forward_act(&features, self.activation);

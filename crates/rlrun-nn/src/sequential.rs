@@ -1,6 +1,6 @@
 //! Layers one after the other.
 
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, LayerPath, Tensor};
 
 use crate::{Layer, Module};
 
@@ -11,18 +11,28 @@ use crate::{Layer, Module};
 /// # Shapes
 /// Input of the first layer, output of the last.
 #[derive(Module)]
-pub struct Sequential(#[module(flatten)] Vec<Box<dyn Layer>>);
+pub struct Sequential {
+    #[module(flatten)]
+    layers: Vec<Box<dyn Layer>>,
+    path: LayerPath,
+}
 
 impl Sequential {
     /// The composition of `layers`, the first one nearest to the input.
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Sequential {
-        Sequential(layers)
+        Sequential { layers, path: LayerPath::unknown() }
     }
 }
 
 impl Layer for Sequential {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
-        self.0.iter().fold(input.clone(), |features, layer| layer.forward(&features))
+        let mut features = input.clone();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let _call = CallGuard::part("Sequential", &self.path, index);
+            features = layer.as_ref().forward(&features);
+        }
+        features
     }
 }
 

@@ -1,6 +1,6 @@
 //! Layers without parameters that change or keep the shape.
 
-use rlrun_tensor::Tensor;
+use rlrun_tensor::{CallGuard, Tensor};
 
 use crate::{Layer, Module};
 
@@ -9,7 +9,9 @@ use crate::{Layer, Module};
 pub struct Flatten;
 
 impl Layer for Flatten {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::named("Flatten");
         let rows = input.dims().first().copied().unwrap_or(1);
         input.reshape([rows, input.dims().iter().skip(1).product()])
     }
@@ -55,7 +57,9 @@ impl Module for Pool2d {
 }
 
 impl Layer for Pool2d {
+    #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
+        let _call = CallGuard::named("Pool2d");
         match *self {
             Pool2d::Max { kernel_size, stride, padding } => {
                 input.max_pool2d(kernel_size, stride, padding)

@@ -104,6 +104,12 @@ impl CallGuard {
         CallGuard::enter(false, kind, path.0.load(Ordering::Relaxed), u32::try_from(part).ok())
     }
 
+    /// A call that is passed on as it is, to what cannot know its caller.
+    #[track_caller]
+    pub fn through() -> CallGuard {
+        CallGuard::enter(false, "", 0, None)
+    }
+
     /// Code of the user's within a call, such as a hook.
     pub(crate) fn users() -> CallGuard {
         let previous = CALL.get();
@@ -128,20 +134,27 @@ pub(crate) fn site() -> Site {
 }
 
 /// ``; in `actor.2: Linear`, called at `src/main.rs:10:5` ``, or nothing outside calls.
-pub(crate) struct InCall;
+#[derive(Clone, Copy, Debug)]
+pub struct InCall;
 
 impl fmt::Display for InCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(call) = CALL.get() else { return Ok(()) };
         let paths = PATHS.lock();
         let path = (call.path as usize).checked_sub(1).map(|place| paths[place].as_str());
-        f.write_str("; in `")?;
         match (path, call.part) {
-            (Some(path), Some(part)) => write!(f, "{path}.{part}: ")?,
-            (Some(path), None) => write!(f, "{path}: ")?,
-            (None, Some(part)) => write!(f, "{part}: ")?,
-            (None, None) => {}
+            (Some(path), Some(part)) => write!(f, "; in `{path}.{part}")?,
+            (Some(path), None) => write!(f, "; in `{path}")?,
+            (None, Some(part)) => write!(f, "; in `{part}")?,
+            (None, None) if call.kind.is_empty() => f.write_str("; in `forward")?,
+            (None, None) => write!(f, "; in `{}", call.kind)?,
         }
-        write!(f, "{}`, called at `{}`", call.kind, call.at)
+        match call.kind {
+            // The part of a container is named by its place alone: what it is, nobody knows.
+            "" => {}
+            _ if call.path == 0 && call.part.is_none() || !call.own => {}
+            kind => write!(f, ": {kind}")?,
+        }
+        write!(f, "`, called at `{}`", call.at)
     }
 }

@@ -36,7 +36,7 @@ mod tensor;
 mod view;
 
 pub use autograd::{Backward, Function, FunctionContext, grad};
-pub use call::{CallGuard, LayerPath};
+pub use call::{CallGuard, InCall, LayerPath};
 pub use diagnostics::{GraphStats, ModeCounts, assert_no_graph, graph_stats, mode_counts};
 pub use error::{Origin, Site, TensorError, catch};
 pub use graph_watch::{GraphWarning, GraphWatch};

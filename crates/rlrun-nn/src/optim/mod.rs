@@ -23,6 +23,7 @@ pub use sgd::{Sgd, SgdConfig};
 /// given twice is moved once. The moments are kept in the memory order of their parameter.
 pub trait Optimizer: Send {
     /// Moves every parameter that has a gradient.
+    #[track_caller]
     fn step(&mut self);
 
     /// What it moves, each once.

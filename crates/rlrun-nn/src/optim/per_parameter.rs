@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rlrun_core::{State, StateError};
-use rlrun_tensor::Parameter;
+use rlrun_tensor::{CallGuard, Parameter};
 
 use super::{Optimizer, check_group};
 use crate::distinct;
@@ -155,7 +155,9 @@ impl<R: Rule> PerParameter<R> {
 }
 
 impl<R: Rule> Optimizer for PerParameter<R> {
+    #[track_caller]
     fn step(&mut self) {
+        let _call = CallGuard::named("optimizer step");
         for Group { rule, learning_rate, members } in &self.groups {
             let parameters = &self.parameters[members.clone()];
             for (parameter, memory) in parameters.iter().zip(&mut self.memories[members.clone()]) {
