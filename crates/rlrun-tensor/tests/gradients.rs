@@ -58,6 +58,17 @@ fn a_second_backward_adds_to_the_gradient_of_a_sum() {
 }
 
 #[test]
+fn a_tensor_may_be_its_own_gradient_in_a_recorded_walk() {
+    let x = leaf(&[3.0, 4.0]);
+    x.backward_with(Backward { gradient: Some(&x), ..RECORDED });
+    assert_eq!(grad_of(&x), [3.0, 4.0]);
+    let y = &x * 2.0;
+    y.retain_grad();
+    y.backward_with(Backward { gradient: Some(&y), inputs: Some(&[&y]), ..RECORDED });
+    assert_eq!(grad_of(&y), [6.0, 8.0]);
+}
+
+#[test]
 fn grad_of_a_result_stops_there_and_leaves_its_node_alone() {
     // A deterministic policy gradient by hand.
     let (w, x) = (leaf(&[0.5, -0.3]), Tensor::from_slice(&[1.0, 2.0], [2]));

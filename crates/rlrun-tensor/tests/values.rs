@@ -58,6 +58,16 @@ fn log_softmax_of_large_equals_is_exact_along_every_dimension() {
 }
 
 #[test]
+fn a_long_line_of_powers_keeps_its_digits() {
+    let count = 20_000;
+    let line = Tensor::full([count, 1], -0.9);
+    let expected = (count as f64).ln() - 0.9;
+    assert!((line.logsumexp(0, false).to_vec()[0] as f64 - expected).abs() < 2e-6);
+    assert!((line.log_softmax(0).to_vec()[0] as f64 + (count as f64).ln()).abs() < 2e-6);
+    assert!((line.softmax(0).to_vec()[0] as f64 * count as f64 - 1.0).abs() < 2e-6);
+}
+
+#[test]
 fn reductions_take_tensors_without_dimensions() {
     let x = Tensor::scalar(2.0);
     type Reduce<'a> = &'a dyn Fn(&[isize], bool) -> Tensor;

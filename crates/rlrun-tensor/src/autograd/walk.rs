@@ -198,11 +198,11 @@ impl Walk {
             gradient = hooked(&hook, gradient);
         }
         for meta in retained {
-            let mut state = meta.lock();
-            let before = state.grad.take();
+            // Not under the lock: sums may be recorded, and the gradient be the result itself.
+            let before = meta.lock().grad.take();
             let sum =
                 before.map_or_else(|| gradient.clone_contiguous(), |before| before.add(&gradient));
-            state.grad = Some(sum);
+            meta.lock().grad = Some(sum);
         }
         if !runs {
             self.capture(place, &gradient);
@@ -276,15 +276,18 @@ impl Walk {
 
     /// Adds to `.grad`: in place, unless the walk is recorded.
     fn accumulate(&self, meta: &Arc<Meta>, gradient: Tensor) {
+        // A gradient that anybody else can see is copied: what is written to the one stays there. Not
+        // under the lock, since a copy may be recorded and the gradient be the leaf itself.
+        let is_first = meta.lock().grad.is_none();
+        let gradient = match gradient.is_unshared() && gradient.layout.is_dense() {
+            _ if is_first && self.create_graph => gradient.clone_contiguous(),
+            false if is_first => gradient.copy(),
+            _ => gradient,
+        };
         let mut state = meta.lock();
         let Some(before) = state.grad.clone() else {
-            // Under the lock, so that of two walks at once the second adds to the first. A gradient
-            // that anybody else can see is copied: what is written to the one stays there.
-            state.grad = Some(match gradient.is_unshared() && gradient.layout.is_dense() {
-                _ if self.create_graph => gradient.clone_contiguous(),
-                true => gradient,
-                false => gradient.copy(),
-            });
+            // Under the lock, so that of two walks at once the second adds to the first.
+            state.grad = Some(gradient);
             return;
         };
         drop(state);

@@ -106,21 +106,34 @@ fn largest(line: impl Iterator<Item = f32>) -> f32 {
     line.fold(f32::NEG_INFINITY, |m, x| if x > m || x.is_nan() { x } else { m })
 }
 
+/// Lines of up to this length are added up one number after the other.
+const SHORT: usize = 512;
+
+/// The sum of a line; of a long one in double precision, which keeps its digits.
+fn total(mut line: impl Iterator<Item = f32>) -> f32 {
+    let first = line.by_ref().take(SHORT).sum::<f32>();
+    match line.next() {
+        None => first,
+        Some(next) => {
+            line.fold(f64::from(first) + f64::from(next), |sum, x| sum + f64::from(x)) as f32
+        }
+    }
+}
+
 /// `ln Σ e^x = m + ln Σ e^(x-m)` with the largest element m.
 fn log_sum_exp(line: impl Iterator<Item = f32> + Clone) -> f32 {
     let most = largest(line.clone());
     let shift = if most.is_infinite() { 0.0 } else { most };
-    shift + line.map(|x| (x - shift).exp()).sum::<f32>().ln()
+    shift + total(line.map(|x| (x - shift).exp())).ln()
 }
 
 /// `e^(x-m) / Σ e^(x-m)` with the largest element m.
 fn softmax(line: &mut [f32]) {
     let most = largest(line.iter().copied());
-    let mut sum = 0.0;
     for x in line.iter_mut() {
         *x = (*x - most).exp();
-        sum += *x;
     }
+    let sum = total(line.iter().copied());
     for x in line {
         *x /= sum;
     }
@@ -129,7 +142,7 @@ fn softmax(line: &mut [f32]) {
 /// `(x - m) - ln Σ e^(x-m)` with the largest element m: the small differences first.
 fn log_softmax(line: &mut [f32]) {
     let most = largest(line.iter().copied());
-    let log_sum = line.iter().map(|x| (x - most).exp()).sum::<f32>().ln();
+    let log_sum = total(line.iter().map(|x| (x - most).exp())).ln();
     for x in line {
         *x = (*x - most) - log_sum;
     }
