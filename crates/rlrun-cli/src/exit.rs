@@ -1,6 +1,7 @@
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or config.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or config, 75 saved and to be continued.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rlrun::ConfigError;
@@ -14,6 +15,10 @@ use crate::terminal;
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
+    }
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        writeln!(io::stderr(), "{stopped}").ok();
+        return ExitCode::from(SAVED);
     }
     let advice = advice(error).map_or(String::new(), |advice| format!("\nhint: {advice}"));
     // Nothing is left to do if the standard error is closed too.
@@ -67,6 +72,20 @@ fn is_usage(error: &anyhow::Error) -> bool {
         Some(ConfigError::Train(cause)) => matches!(cause, TrainError::Config { .. }),
         Some(_) => true,
         None => error.is::<UnreadableRunFile>(),
+    }
+}
+
+/// `EX_TEMPFAIL` of sysexits.h: what a queue may start again.
+const SAVED: u8 = 75;
+
+/// A signal stopped the run, which was saved in this folder.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub(crate) PathBuf);
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (program, dir) = (terminal::program(), self.0.display());
+        write!(f, "stopped and saved; go on with: {program} train --resume {dir}")
     }
 }
 

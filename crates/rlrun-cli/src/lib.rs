@@ -29,6 +29,7 @@ mod exit;
 mod mode_trace;
 mod play;
 mod run_digest;
+mod signals;
 mod terminal;
 
 use std::path::Path;

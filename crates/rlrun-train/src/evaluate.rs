@@ -1,6 +1,7 @@
 //! Evaluation of a policy over whole episodes, always in inference mode.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rlrun_agents::Policy;
 use rlrun_core::{Purpose, Streams};
@@ -73,7 +74,19 @@ pub fn evaluate(
     episodes: usize,
     seed: u64,
 ) -> Result<Evaluation, TrainError> {
-    play(policy, envs, episodes, seed, None)
+    evaluate_unless(&AtomicBool::new(false), policy, envs, episodes, seed)
+        .map(|evaluation| evaluation.expect("nobody stops it"))
+}
+
+/// As [`evaluate`]; `None` as soon as `stop` is set.
+pub(crate) fn evaluate_unless(
+    stop: &AtomicBool,
+    policy: &dyn Policy,
+    envs: &mut dyn VecEnv,
+    episodes: usize,
+    seed: u64,
+) -> Result<Option<Evaluation>, TrainError> {
+    play(policy, envs, Episodes { count: episodes, seed, stop }, None)
 }
 
 /// As [`evaluate`], with actions drawn from the policy by the stream `EvalActions` of `seed`.
@@ -90,16 +103,26 @@ pub fn evaluate_stochastic(
     seed: u64,
 ) -> Result<Evaluation, TrainError> {
     let streams = Streams::new(seed, Purpose::EvalActions, envs.num_envs());
-    play(policy, envs, episodes, seed, Some(streams))
+    let never = AtomicBool::new(false);
+    let episodes = Episodes { count: episodes, seed, stop: &never };
+    play(policy, envs, episodes, Some(streams))
+        .map(|evaluation| evaluation.expect("nobody stops it"))
+}
+
+/// What is to be played, and what ends it early.
+#[derive(Clone, Copy)]
+struct Episodes<'a> {
+    count: usize,
+    seed: u64,
+    stop: &'a AtomicBool,
 }
 
 fn play(
     policy: &dyn Policy,
     envs: &mut dyn VecEnv,
-    episodes: usize,
-    seed: u64,
+    Episodes { count: episodes, seed, stop }: Episodes<'_>,
     mut streams: Option<Streams>,
-) -> Result<Evaluation, TrainError> {
+) -> Result<Option<Evaluation>, TrainError> {
     assert!(episodes > 0, "an evaluation needs at least one episode");
     let mut actions = Actions::zeros(&envs.spec().action_space, envs.num_envs());
     let mut memory = policy.memory(envs.num_envs());
@@ -107,7 +130,7 @@ fn play(
     let mut lengths = vec![0; envs.num_envs()];
     envs.reset(seed)?;
     phase("evaluation", || {
-        while tally.missing > 0 {
+        while tally.missing > 0 && !stop.load(Ordering::Relaxed) {
             let rngs = streams.as_mut().map(Streams::lanes);
             let seen = envs.observations();
             memory.begin(seen.starts);
@@ -124,7 +147,7 @@ fn play(
         }
         Ok::<(), TrainError>(())
     })?;
-    Ok(summarize(tally, seed))
+    Ok((tally.missing == 0).then(|| summarize(tally, seed)))
 }
 
 /// The episodes that count, by environment: the first `quota` of each.

@@ -19,6 +19,7 @@ mod recovery;
 mod run_dir;
 mod seeds;
 mod statistics;
+mod stopwatch;
 mod trainer;
 
 pub use check_agent::{AgentCheck, AgentReport, AgentViolation, check_agent};

@@ -1,21 +1,26 @@
 //! The training loop: act, step, observe, update; and what is due in between.
 
+mod saved;
+
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rlrun_agents::{Agent, Clock, Metrics, Transition};
-use rlrun_core::{State, StateError};
+use rlrun_core::State;
 use rlrun_env::{Actions, EpisodeStats, Seen, VecEnv};
 use rlrun_tensor::{GraphWatch, phase, phase_counts};
 use tracing::{info, warn};
 
 use crate::episodes::EpisodeWindow;
+use crate::evaluate::evaluate_unless;
 use crate::logger::{self, Logger, Record};
 use crate::mode_trace::check_phases;
 use crate::seeds::{evaluation_seed, training_seed};
+use crate::stopwatch::Stopwatch;
 use crate::{
-    Checkpoint, CheckpointError, Evaluation, RunDir, SavedPolicy, ScoredEvaluation, TrainConfig,
-    TrainError, evaluate,
+    Checkpoint, Evaluation, RunDir, SavedPolicy, ScoredEvaluation, TrainConfig, TrainError,
+    evaluate,
 };
 
 /// Trains an agent. [`Trainer::run`] is nothing but [`Trainer::step`] in a loop: what other
@@ -46,6 +51,9 @@ pub struct Trainer {
     /// Whether a step fails when a phase records history that should record none: see
     /// [`check_phases`].
     pub trace_modes: bool,
+    /// Set it, in another thread or from a signal, to end an evaluation early and [`Trainer::run`]
+    /// after its step. The run that goes on makes the evaluation again.
+    pub stop: Arc<AtomicBool>,
     config: TrainConfig,
     seed: u64,
     run_dir: Option<RunDir>,
@@ -56,22 +64,9 @@ pub struct Trainer {
     seen: Seen,
     actions: Actions,
     graph: GraphWatch,
-    started: Started,
+    stopwatch: Stopwatch,
+    unfinished: bool,
     settings: toml::Table,
-}
-
-/// When this process began, at which step, and how long the run had gone on before.
-#[derive(Clone, Copy)]
-struct Started {
-    at: Instant,
-    step: u64,
-    seconds_before: f64,
-}
-
-impl Started {
-    fn now(step: u64, seconds_before: f64) -> Started {
-        Started { at: Instant::now(), step, seconds_before }
-    }
 }
 
 /// The checkpoint that `best` points to.
@@ -124,7 +119,9 @@ impl Trainer {
             run_dir: None,
             updates: 0,
             best: None,
-            started: Started::now(0, 0.0),
+            stopwatch: Stopwatch::start(0, 0.0),
+            unfinished: false,
+            stop: Arc::default(),
             settings: toml::Table::new(),
             agent,
             envs,
@@ -156,7 +153,8 @@ impl Trainer {
         let (best, keep) = (self.best.map(|best| best.step), self.config.keep_checkpoints);
         run_dir.rewind(&recovery, best, keep)?;
         self.logger.open(run_dir.path(), &env, &logs)?;
-        self.started = Started::now(self.timesteps(), logger::time_elapsed(run_dir.path())?);
+        let seconds_before = logger::time_elapsed(run_dir.path())?;
+        self.stopwatch = Stopwatch::start(self.timesteps(), seconds_before);
         self.settings = run_dir.settings()?;
         self.run_dir = Some(run_dir);
         Ok(())
@@ -172,18 +170,29 @@ impl Trainer {
         self.clock.total_timesteps()
     }
 
-    /// Whether the budget is used up.
+    /// Whether the budget is used up, and everything done that was due.
     pub fn is_done(&self) -> bool {
+        self.is_at_end() && !self.unfinished
+    }
+
+    fn is_at_end(&self) -> bool {
         self.timesteps() >= self.total_timesteps()
     }
 
-    /// Trains until the budget is used up.
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Trains until the budget is used up; or saves and returns before, if [`Trainer::stop`] is set.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub fn run(&mut self) -> Result<(), TrainError> {
-        while !self.is_done() {
+        while !self.is_done() && !self.is_stopped() {
             self.step()?;
+        }
+        if !self.is_done() {
+            self.save()?;
         }
         Ok(())
     }
@@ -195,19 +204,26 @@ impl Trainer {
     /// [`TrainError`] if the agent diverges, an action is refused, or a file cannot be written;
     /// with [`Trainer::trace_modes`] also [`TrainError::RecordedHistory`].
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let finished = phase("rollout", || self.interact())?;
-        let update = phase("update", || self.agent.update())?;
-        if let Some(warning) = self.graph.after_step(update.is_some()) {
-            warn!("{warning}");
+        let mut report = StepReport::default();
+        // What an evaluation that was stopped was due after has been done already.
+        if !std::mem::take(&mut self.unfinished) {
+            report.finished = phase("rollout", || self.interact())?;
+            report.update = phase("update", || self.agent.update())?;
+            if let Some(warning) = self.graph.after_step(report.update.is_some()) {
+                warn!("{warning}");
+            }
+            self.updates += u64::from(report.update.is_some());
+            phase("logging", || self.log_step(&report.finished, report.update.as_ref()))?;
         }
-        self.updates += u64::from(update.is_some());
-        phase("logging", || self.log_step(&finished, update.as_ref()))?;
-        let evaluation = self.evaluation_if_due()?;
-        let checkpoint = phase("logging", || self.log_and_save_if_due(evaluation.as_ref()))?;
+        report.evaluation = self.evaluation_if_due()?;
+        if !self.unfinished {
+            let evaluation = report.evaluation.as_ref();
+            report.checkpoint = phase("logging", || self.log_and_save_if_due(evaluation))?;
+        }
         if self.trace_modes {
             check_phases(&phase_counts())?;
         }
-        Ok(StepReport { finished, update, evaluation, checkpoint })
+        Ok(report)
     }
 
     /// Evaluates the policy of this moment on `train.n_eval_episodes` episodes.
@@ -215,10 +231,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Env`] if the policy acts outside the action space.
     pub fn evaluate(&mut self) -> Result<Evaluation, TrainError> {
-        self.evaluate_on(
-            self.config.n_eval_episodes,
-            evaluation_seed(self.seed, 2 * self.timesteps()),
-        )
+        let (episodes, seed) = (self.config.n_eval_episodes, self.evaluation_seed(0));
+        evaluate(self.agent.policy(), self.eval_envs.as_mut(), episodes, seed)
     }
 
     /// Everything that a run needs to go on from here.
@@ -279,22 +293,27 @@ impl Trainer {
 
     /// Whether a period ended in the last vector step, or the whole run. 0: never before the end.
     fn is_due(&self, period: u64) -> bool {
-        self.is_done() || self.clock.reached(period) > 0
+        self.is_at_end() || self.clock.reached(period) > 0
     }
 
     fn evaluation_if_due(&mut self) -> Result<Option<ScoredEvaluation>, TrainError> {
         if self.config.n_eval_episodes == 0 || !self.is_due(self.config.eval_freq) {
             return Ok(None);
         }
-        let evaluation = self.evaluate()?;
+        let (episodes, seed) = (self.config.n_eval_episodes, self.evaluation_seed(0));
+        let Some(evaluation) = self.evaluate_unless_stopped(episodes, seed)? else {
+            return Ok(None);
+        };
         // A score that is no number neither wins nor stands in the way of one that is.
         let beats = |score: f64, best: Option<Best>| {
             !score.is_nan() && best.is_none_or(|best| best.score.is_nan() || score > best.score)
         };
         let mut rescored = None;
         if beats(evaluation.mean_reward, self.best) {
-            let seed = evaluation_seed(self.seed, 2 * self.timesteps() + 1);
-            let fresh = self.evaluate_on(self.config.n_rescore_episodes, seed)?;
+            let (episodes, seed) = (self.config.n_rescore_episodes, self.evaluation_seed(1));
+            let Some(fresh) = self.evaluate_unless_stopped(episodes, seed)? else {
+                return Ok(None);
+            };
             rescored = Some(fresh.mean_reward);
         }
         let is_best = rescored.is_some_and(|score| beats(score, self.best));
@@ -309,8 +328,21 @@ impl Trainer {
         Ok(Some(scored))
     }
 
-    fn evaluate_on(&mut self, episodes: usize, seed: u64) -> Result<Evaluation, TrainError> {
-        evaluate(self.agent.policy(), self.eval_envs.as_mut(), episodes, seed)
+    /// Seed of the evaluation of this step, or (1) of its confirmation.
+    fn evaluation_seed(&self, confirmation: u64) -> u64 {
+        evaluation_seed(self.seed, 2 * self.timesteps() + confirmation)
+    }
+
+    /// `None`, and unfinished, if the run is to stop.
+    fn evaluate_unless_stopped(
+        &mut self,
+        episodes: usize,
+        seed: u64,
+    ) -> Result<Option<Evaluation>, TrainError> {
+        let (policy, envs) = (self.agent.policy(), self.eval_envs.as_mut());
+        let evaluation = evaluate_unless(&self.stop, policy, envs, episodes, seed)?;
+        self.unfinished = evaluation.is_none();
+        Ok(evaluation)
     }
 
     fn log(&mut self) -> Result<(), TrainError> {
@@ -319,13 +351,10 @@ impl Trainer {
             self.logger.record("rollout/ep_rew_mean", reward);
             self.logger.record("rollout/ep_len_mean", length);
         }
-        let Started { at, step, seconds_before } = self.started;
-        let seconds = at.elapsed().as_secs_f64();
         self.logger.record("time/episodes", self.episodes.finished() as f64);
-        self.logger.record("time/fps", ((self.timesteps() - step) as f64 / seconds).round());
+        self.logger.record("time/fps", self.stopwatch.fps(self.timesteps()));
         self.logger.record("time/iterations", self.updates as f64);
-        let elapsed = ((seconds_before + seconds) * 1e3).round() / 1e3;
-        self.logger.record(logger::TIME_ELAPSED, elapsed);
+        self.logger.record(logger::TIME_ELAPSED, self.stopwatch.seconds());
         self.logger.record("time/total_timesteps", self.timesteps() as f64);
         self.logger.dump(self.timesteps())
     }
@@ -342,51 +371,5 @@ impl Trainer {
         let best = self.best.map(|best| best.step);
         let folder = run_dir.save(&self.checkpoint()?, best, self.config.keep_checkpoints)?;
         Ok(Some(folder))
-    }
-
-    fn state(&self) -> State {
-        let mut state = State::new();
-        state.insert_child("clock", self.clock.state());
-        state.insert_u64("updates", [self.updates]);
-        if let Some(best) = self.best {
-            state.insert_u64("best.step", [best.step]);
-            state.insert_f64("best.score", [best.score]);
-        }
-        state.insert_child("episodes", self.episodes.state());
-        state.insert_child("logger", self.logger.state());
-        state
-    }
-
-    fn load(&mut self, run_dir: &RunDir, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        let path = run_dir.path().join(Checkpoint::folder_name(checkpoint.step));
-        checkpoint.policy.check_env(&self.envs.spec().id, &path)?;
-        run_dir.check_settings(checkpoint)?;
-        if checkpoint.step > self.total_timesteps() {
-            let rule =
-                format!("the run has reached step {} already; use at least that", checkpoint.step);
-            let value = self.total_timesteps().to_string();
-            return Err(TrainError::Config { key: "train.total_timesteps", value, rule });
-        }
-        let misfit = |source| CheckpointError::Misfit { path: path.clone(), source };
-        self.load_state(checkpoint).map_err(misfit)?;
-        info!("continuing at step {} of {}", self.timesteps(), self.total_timesteps());
-        Ok(())
-    }
-
-    fn load_state(&mut self, checkpoint: &Checkpoint) -> Result<(), StateError> {
-        self.agent.policy_mut().load_state(&checkpoint.policy.state)?;
-        self.agent.load_state(&checkpoint.agent)?;
-        self.envs.load_state(&checkpoint.envs)?;
-        let state = &checkpoint.trainer;
-        self.updates = state.counter("updates")?;
-        let best = state.child("best");
-        if !best.0.is_empty() {
-            let score = best.f64("score")?.first().copied().unwrap_or(f64::NAN);
-            self.best = Some(Best { step: best.counter("step")?, score });
-        }
-        self.episodes.load_state(&state.child("episodes"))?;
-        self.logger.load_row(&state.child("logger"))?;
-        self.clock.load_state(&state.child("clock"))?;
-        Ok(())
     }
 }

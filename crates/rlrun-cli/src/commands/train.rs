@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
@@ -14,9 +16,9 @@ use rlrun::{ConfigError, Run};
 use tracing::{info, warn};
 
 use crate::commands::verify_resume::{OPERATIONS, wait_for_the_kill};
-use crate::exit::UnreadableRunFile;
+use crate::exit::{Stopped, UnreadableRunFile};
 use crate::terminal::{self, AboveBar, Progress};
-use crate::{Tables, mode_trace};
+use crate::{Tables, mode_trace, signals};
 
 /// Train an agent from a run file, or go on with an earlier run.
 #[derive(clap::Args)]
@@ -70,6 +72,8 @@ fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result
     if let Some(number) = args.stop_at_file_operation {
         fault::plan(number, Fault::Call(Box::new(|_, _| wait_for_the_kill())));
     }
+    let stop = Arc::default();
+    signals::stop_at(&stop).context("cannot receive signals")?;
     let (mut trainer, dir) = match (&args.resume, &args.run_file) {
         (Some(dir), _) => (resume(dir, args, tables)?, dir.clone()),
         (None, Some(run_file)) => create(run_file, args, tables)?,
@@ -80,11 +84,15 @@ fn create_and_train(args: &Args, tables: Tables<'_>, bar: ProgressBar) -> Result
         trainer.logger.add(Box::new(Console::new(Box::new(output))));
     }
     trainer.trace_modes = args.trace_modes;
+    trainer.stop = stop;
     let trained = train(&mut trainer, bar);
     if args.trace_modes {
         terminal::say(&mode_trace::table(&phase_counts()));
     }
     trained?;
+    if !trainer.is_done() {
+        return Err(anyhow::Error::msg(Stopped(dir)));
+    }
     if args.stop_at_file_operation.is_some() {
         terminal::say(&format!("{OPERATIONS}{}\n", fault::operations()));
     }
@@ -139,7 +147,7 @@ fn resume(dir: &Path, args: &Args, tables: Tables<'_>) -> Result<Trainer> {
 /// The training loop, with what the terminal shows.
 fn train(trainer: &mut Trainer, bar: ProgressBar) -> Result<()> {
     let mut progress = Progress::new(trainer.timesteps(), trainer.total_timesteps(), bar);
-    while !trainer.is_done() {
+    while !trainer.is_done() && !trainer.stop.load(Ordering::Relaxed) {
         let report = trainer.step()?;
         progress.set(trainer.timesteps());
         if let Some(scored) = report.evaluation {
@@ -147,5 +155,8 @@ fn train(trainer: &mut Trainer, bar: ProgressBar) -> Result<()> {
         }
     }
     progress.finish();
+    if !trainer.is_done() {
+        trainer.save()?;
+    }
     Ok(())
 }
