@@ -199,7 +199,9 @@ fn through_view<const M: usize>(
     backward: impl Fn(&Tensor, &NodeRef) -> [Option<Tensor>; M] + Send + Sync + 'static,
 ) -> impl Fn(&Tensor, &NodeRef) -> Grads + Send + Sync + 'static {
     move |grad, node| {
-        let whole = grad.clone_contiguous();
+        // Nobody looks at a gradient after its node: thousands of written rows share its memory.
+        let own = grad.is_contiguous() && grad.is_unshared() && !grad.is_inference();
+        let whole = if own && !mode::recording() { grad.clone() } else { grad.clone_contiguous() };
         let part = take_steps(&whole, &steps);
         let mut grads = Grads::from_iter(backward(&part.clone_contiguous(), node));
         if !node.needs(0) {

@@ -5,7 +5,7 @@
 
 use allocation_counter::measure;
 use proptest::prelude::*;
-use rlrun_tensor::{Backward, Tensor, grad, no_grad};
+use rlrun_tensor::{Backward, Tensor, grad, mode_counts, no_grad};
 
 /// Bytes that `f` holds at most.
 fn peak(f: impl FnOnce()) -> u64 {
@@ -37,6 +37,63 @@ fn rows_of_a_tensor_go_back_without_a_full_tensor_each() {
                 cost.bytes_total
             );
             assert!(grads[0].to_vec().iter().all(|&x| x == 1.0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_were_written_go_back_without_a_full_tensor_each() {
+    const ROWS: usize = 16_000;
+    let rows: Vec<_> = (0..ROWS).map(|_| Tensor::ones([8]).requires_grad_(true)).collect();
+    let (whole, factor) = (Tensor::zeros([ROWS, 8]), Tensor::full([8], 3.0));
+    for (i, row) in rows.iter().enumerate() {
+        whole.select(0, i as isize).copy_(row);
+        whole.select(0, i as isize).mul_(&factor);
+    }
+    let loss = whole.sum();
+    let cost = measure(|| loss.backward());
+    assert!(cost.bytes_total < 32 << 20, "{} bytes", cost.bytes_total);
+    assert!(rows.iter().all(|row| row.grad().unwrap().to_vec() == [3.0; 8]));
+}
+
+/// Tensors that a walk makes for the gradients of `wrt` alone.
+fn made_for(wrt: &[&Tensor], loss: &Tensor) -> u64 {
+    let options = Backward { retain_graph: true, ..Backward::default() };
+    let before = mode_counts();
+    grad(loss, wrt, options);
+    (mode_counts() - before).no_grad_tensors
+}
+
+#[test]
+fn gradients_that_are_not_wanted_are_not_computed() {
+    type Op = fn(&Tensor, &Tensor) -> Tensor;
+    let ops: [(&str, Op); 9] = [
+        ("mul", |x, y| x * y),
+        ("div", |x, y| x / y),
+        ("maximum", |x, y| x.maximum(y)),
+        ("pow", |x, y| x.pow_tensor(y)),
+        ("matmul", |x, y| x.matmul(y)),
+        ("linear", |x, y| x.linear(y, None)),
+        ("conv2d", |x, y| x.view([1, 4, 2, 2]).conv2d(&y.view([4, 4, 1, 1]), None, 1, 0)),
+        ("mul_", |x, y| {
+            let written = x * 1.0;
+            written.mul_(y);
+            written
+        }),
+        ("div_", |x, y| {
+            let written = x * 1.0;
+            written.div_(y);
+            written
+        }),
+    ];
+    for (name, op) in ops {
+        let leaf = || Tensor::full([4, 4], 1.5).requires_grad_(true);
+        let (x, y) = (leaf(), leaf());
+        let loss = op(&x, &y).sum();
+        let both = made_for(&[&x, &y], &loss);
+        for wrt in [&x, &y] {
+            let one = made_for(&[wrt], &loss);
+            assert!(one < both, "{name}: {one} tensors for one gradient, {both} for two");
         }
     }
 }

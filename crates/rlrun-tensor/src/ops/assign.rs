@@ -5,7 +5,7 @@ use crate::error::ok;
 use crate::kernels::{self, Binary};
 use crate::tensor::Tensor;
 
-use super::apply::{Keep, Unary, reduce, with_number};
+use super::apply::{Keep, Unary, reduce, wanted, with_number};
 use super::arithmetic::lerp;
 use super::select::gated;
 
@@ -81,8 +81,8 @@ impl Tensor {
             let factor = saver.input_if(saver.needs(0), other);
             move |grad: &Tensor, node: &NodeRef| {
                 [
-                    factor.as_ref().map(|factor| grad * factor.get(node)),
-                    old.as_ref().map(|old| (grad * old.get(node)).sum_to(&shape)),
+                    wanted(node, 0, &factor).map(|factor| grad * factor),
+                    wanted(node, 1, &old).map(|old| (grad * old).sum_to(&shape)),
                 ]
             }
         });
@@ -107,9 +107,8 @@ impl Tensor {
             let divisor = saver.input(other);
             move |grad: &Tensor, node: &NodeRef| {
                 let divisor = divisor.get(node);
-                let to_divisor = old
-                    .as_ref()
-                    .map(|old| (-grad * (old.get(node) / &divisor / &divisor)).sum_to(&shape));
+                let to_divisor = wanted(node, 1, &old)
+                    .map(|old| (-grad * (old / &divisor / &divisor)).sum_to(&shape));
                 [node.needs(0).then(|| grad / &divisor), to_divisor]
             }
         });
