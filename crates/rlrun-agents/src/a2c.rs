@@ -105,7 +105,7 @@ impl A2c {
 
     /// E[-log π(a | s) Â + c (v(s) - R)² - β H(π(· | s))].
     fn loss(&self, batch: &Minibatch, means: &mut Means) -> Tensor {
-        let (policy, values) = self.policy.net.policy_and_value(&batch.obs);
+        let (policy, values) = self.learner.train(|| self.policy.net.policy_and_value(&batch.obs));
         let policy = policy.masked(&batch.masks);
         let (log_prob, entropy) = (policy.log_prob(&batch.actions), policy.entropy());
         let advantages = &batch.advantages;

@@ -255,6 +255,9 @@ pub enum AgentError {
         /// What the algorithm needs, and which algorithms fit.
         needed: String,
     },
+    /// A layer evaluated where it should have trained.
+    #[error(transparent)]
+    Untrained(#[from] rlrun_nn::UntrainedLayer),
     /// A number that acting or learning depends on is NaN or infinite.
     #[error(
         "{quantity} is `{value}`{}: {advice}",

@@ -1,7 +1,7 @@
 //! Gradient descent as every algorithm takes it: gradient, clip, check, step.
 
-use rlrun_nn::Module;
 use rlrun_nn::optim::{Norm, Optimizer, clip_grad_norm};
+use rlrun_nn::{Module, Parameters, StatefulLayers};
 use rlrun_tensor::{Backward, Parameter, Tensor};
 
 use crate::AgentError;
@@ -12,6 +12,7 @@ use crate::saved::saved;
 pub struct Learner {
     names: Vec<String>,
     parameters: Vec<Parameter>,
+    layers: StatefulLayers,
     optimizer: Box<dyn Optimizer>,
     max_grad_norm: Option<f64>,
     n_updates: u64,
@@ -22,31 +23,35 @@ impl Learner {
     /// gradient, taken as one vector, is scaled down to the length `max_grad_norm` if given.
     pub fn new<O: Optimizer + 'static>(
         network: &dyn Module,
-        optimizer: impl FnOnce(Vec<Parameter>) -> O,
+        optimizer: impl FnOnce(Parameters) -> O,
         max_grad_norm: impl Into<Option<f64>>,
     ) -> Learner {
-        let (mut names, mut parameters) = (Vec::new(), Vec::<Parameter>::new());
-        network.visit_parameters("", &mut |name, parameter| {
-            if !parameters.iter().any(|known| known.is(parameter)) {
-                names.push(name.to_owned());
-                parameters.push(parameter.clone());
-            }
-        });
+        let (names, parameters) = network.named_parameters().into_iter().unzip();
         Learner {
-            optimizer: Box::new(optimizer(parameters.clone())),
+            optimizer: Box::new(optimizer(network.parameters())),
             names,
             parameters,
+            layers: StatefulLayers::of(network),
             max_grad_norm: max_grad_norm.into(),
             n_updates: 0,
         }
+    }
+
+    /// What `loss` returns, computed with training on in the layers of the network that learns that
+    /// know of it, dropout and batch normalisation: [`Module::train`].
+    pub fn train<T>(&self, loss: impl FnOnce() -> T) -> T {
+        self.layers.train(loss)
     }
 
     /// θ ← θ - α step(∂loss/∂θ), α the `learning_rate`; returns the loss. The gradient reaches these
     /// parameters and no others.
     ///
     /// # Errors
-    /// [`AgentError::NonFinite`], before the parameters are touched.
+    /// Before the parameters are touched: [`AgentError::NonFinite`], and [`AgentError::Untrained`] if
+    /// a layer of the network did not train for the loss, which was computed outside of
+    /// [`Learner::train`].
     pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<f64, AgentError> {
+        self.layers.check_trained()?;
         self.optimizer.zero_grad();
         let own: Vec<&Tensor> = self.parameters.iter().map(|parameter| &**parameter).collect();
         loss.backward_with(Backward { inputs: Some(&own), ..Backward::default() });
@@ -58,6 +63,7 @@ impl Learner {
         self.trace("step");
         self.optimizer.set_learning_rate(learning_rate);
         self.optimizer.step();
+        self.layers.stepped();
         self.n_updates += 1;
         Ok(loss.item())
     }
@@ -90,7 +96,7 @@ impl Learner {
     }
 
     saved! { pub Learner {
-        optimizer;
+        optimizer, layers;
         counters: n_updates;
         not: names "the network's", parameters "saved with the network",
             max_grad_norm "from the run file",

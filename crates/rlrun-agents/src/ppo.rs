@@ -113,7 +113,7 @@ impl Ppo {
 
     /// -L^{CLIP+VF+S}(θ), eq. 9.
     fn loss(&self, batch: &Minibatch, clip_range: f32, clip_range_vf: Option<f32>) -> Loss {
-        let (policy, values) = self.policy.net.policy_and_value(&batch.obs);
+        let (policy, values) = self.learner.train(|| self.policy.net.policy_and_value(&batch.obs));
         let policy = policy.masked(&batch.masks);
         let log_prob = policy.log_prob(&batch.actions);
         let log_ratio = &log_prob - &batch.log_probs;

@@ -145,8 +145,8 @@ impl QrDqn {
         for _ in 0..minibatches {
             self.experience.sample(&self.policy.normalizer);
             let targets = phase("target", || self.targets());
-            let loss =
-                phase("loss", || self.learner.minimize(&self.loss(&targets), learning_rate))?;
+            let loss = phase("loss", || self.learner.train(|| self.loss(&targets)));
+            let loss = phase("loss", || self.learner.minimize(&loss, learning_rate))?;
             means.add(&[("train/loss", loss)]);
         }
         let n_updates = self.learner.n_updates() as f64;

@@ -131,16 +131,13 @@ impl Sac {
         })
     }
 
-    /// a ~ π(· | s) and log π(a | s), for features `[B, width]`.
-    fn sample(&mut self, obs: &Tensor) -> (Tensor, Tensor) {
-        self.policy.distribution(obs).rsample(&mut self.noise, self.config.log_prob_epsilon)
-    }
-
     /// y = r + γ (min_i Q̂_i(s', a') - α log π(a' | s')), a' ~ π(· | s'), eq. 3 and 5.
     fn targets(&mut self, ent_coef: f32) -> Tensor {
+        let epsilon = self.config.log_prob_epsilon;
         let next_q_values = inference_mode(|| {
             let next_obs = self.policy.encoder.tensor(&self.experience.batch.next_obs);
-            let (next_actions, next_log_prob) = self.sample(&next_obs);
+            let policy = self.policy.distribution(&next_obs);
+            let (next_actions, next_log_prob) = policy.rsample(&mut self.noise, epsilon);
             trace!("critic_loss": next_actions, next_log_prob);
             self.target.min(&next_obs, &next_actions) - next_log_prob * ent_coef
         });
@@ -151,7 +148,7 @@ impl Sac {
     /// J_Q = Σ_i E[½ (Q_i(s, a) - y)²], eq. 5.
     fn critic_loss(&self, obs: &Tensor, target_q_values: &Tensor) -> Tensor {
         let actions = action_tensor(&self.experience.batch.actions);
-        let current_q_values = self.critic.values(obs, &actions);
+        let current_q_values = self.critic_learner.train(|| self.critic.values(obs, &actions));
         let errors = current_q_values.iter().map(|value| value.mse_loss(target_q_values));
         let critic_loss = errors.fold(Tensor::scalar(0.0), |sum, error| sum + error) * 0.5;
         trace!("critic_loss": current_q_values, target_q_values, critic_loss);
@@ -181,11 +178,14 @@ impl Sac {
     /// [`AgentError::NonFinite`].
     pub fn train(&mut self, minibatches: u64) -> Result<Metrics, AgentError> {
         let learning_rate = self.config.learning_rate.value(self.clock.progress_remaining());
-        let mut means = Means::default();
+        let (epsilon, mut means) = (self.config.log_prob_epsilon, Means::default());
         for minibatch in 0..minibatches {
             self.experience.sample(&self.policy.normalizer);
             let obs = self.policy.encoder.tensor(&self.experience.batch.obs);
-            let (actions_pi, log_prob) = phase("loss", || self.sample(&obs));
+            // a ~ π(· | s) and log π(a | s).
+            let policy =
+                phase("loss", || self.actor_learner.train(|| self.policy.distribution(&obs)));
+            let (actions_pi, log_prob) = phase("loss", || policy.rsample(&mut self.noise, epsilon));
             // As SB3 has it, α of before its own step counts for the rest.
             let ent_coef = self.temperature.alpha();
             trace!("sample": actions_pi, log_prob, ent_coef);

@@ -1,7 +1,7 @@
 //! What learning aims at: advantages, returns, losses that several algorithms share, and target
 //! networks.
 
-use rlrun_nn::Module;
+use rlrun_nn::{Module, StatefulLayers};
 use rlrun_tensor::{Reduction, Tensor, no_grad};
 
 use crate::buffers::ReplayBatch;
@@ -109,9 +109,12 @@ pub fn n_step(rewards: impl Iterator<Item = Reward>, gamma: f32) -> NStep {
 }
 
 /// Moves the parameters of a target network towards those of the online one:
-/// θ̂ ← (1 - τ) θ̂ + τ θ.
+/// θ̂ ← (1 - τ) θ̂ + τ θ. Running statistics are taken over whole, as in SB3.
 ///
 /// Lillicrap et al. 2016, arXiv 1509.02971, algorithm 1; τ = 1 copies, as in DQN.
+///
+/// # Panics
+/// If the two are not the same network.
 pub fn polyak_update(online: &dyn Module, target: &dyn Module, tau: f64) {
     no_grad(|| {
         for (online, target) in online.parameters().iter().zip(target.parameters()) {
@@ -123,6 +126,9 @@ pub fn polyak_update(online: &dyn Module, target: &dyn Module, tau: f64) {
             }
         }
     });
+    let statistics = StatefulLayers::of(online).buffers();
+    let taken_over = StatefulLayers::of(target).load_buffers(&statistics);
+    taken_over.unwrap_or_else(|error| panic!("the target is another network: {error}"));
 }
 
 /// The quantile Huber loss with κ = 1 between quantiles `[B, N]` and samples of their targets

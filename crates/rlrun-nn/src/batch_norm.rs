@@ -3,13 +3,13 @@
 use rlrun_tensor::{CallGuard, InCall, LayerPath, Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
-use crate::{Layer, Module};
+use crate::{Layer, Module, Training};
 
 /// y = (x - mean) / √(var + ε) · weight + bias for each channel, as `torch.nn.BatchNorm1d` and
 /// `BatchNorm2d`: while training with mean and variance of the batch, which the running ones
 /// follow, else with the running ones.
 ///
-/// A new layer is not training, unlike PyTorch's: see [`Module::set_training`].
+/// A new layer is not training, unlike PyTorch's: see [`Module::train`].
 ///
 /// # Shapes
 /// input and output `[B, C, …]`, `weight` and `bias` `[C]`.
@@ -32,6 +32,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// A layer for inputs of so many channels.
+    #[track_caller]
     pub fn new(channels: usize) -> BatchNorm {
         let names = ["running_mean", "running_var", "num_batches_tracked"];
         BatchNorm {
@@ -44,9 +45,14 @@ impl BatchNorm {
         }
     }
 
+    /// Whether the layer trains; [`Training::freeze`] keeps it evaluating.
+    pub fn training(&self) -> &Training {
+        self.running.training()
+    }
+
     /// Mean and variance to normalise with.
-    fn statistics(&self, input: &Tensor) -> [Tensor; 2] {
-        if !self.running.training() {
+    fn statistics(&self, input: &Tensor, training: bool) -> [Tensor; 2] {
+        if !training {
             return self.running.mean_and_var();
         }
         let others: Vec<isize> = (0..input.ndim() as isize).filter(|&dim| dim != 1).collect();
@@ -65,10 +71,11 @@ impl Layer for BatchNorm {
     #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
         let _call = CallGuard::of("BatchNorm", &self.path);
+        let training = self.running.training().in_forward();
         let channels = self.weight.numel();
         let each = input.numel().checked_div(channels).unwrap_or(0);
         assert!(
-            input.dims().get(1) == Some(&channels) && (each > 1 || !self.running.training()),
+            input.dims().get(1) == Some(&channels) && (each > 1 || !training),
             "batch normalisation of {channels} channels cannot train on {:?}: expected [B, \
              {channels}, ..] with more than one element for each channel{InCall}",
             input.dims()
@@ -76,7 +83,7 @@ impl Layer for BatchNorm {
         let mut shape = vec![1; input.ndim()];
         shape[1] = channels;
         let spread = |x: &Tensor| x.reshape(&shape[..]);
-        let [mean, var] = self.statistics(input).map(|x| spread(&x));
+        let [mean, var] = self.statistics(input, training).map(|x| spread(&x));
         let scale = (var + self.eps).rsqrt() * spread(&self.weight);
         (input - mean) * scale + spread(&self.bias)
     }

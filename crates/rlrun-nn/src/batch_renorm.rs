@@ -4,7 +4,7 @@
 use rlrun_tensor::{CallGuard, InCall, LayerPath, Parameter, Tensor, no_grad};
 
 use crate::stateful::Running;
-use crate::{Layer, Module};
+use crate::{Layer, Module, Training};
 
 /// Settings of [`BatchRenorm`], with the defaults of sb3-contrib.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Default for BatchRenormConfig {
 /// those of the batch, corrected towards the running ones by factors r and d without gradient; else
 /// they are the running ones.
 ///
-/// A new layer is not training: see [`Module::set_training`].
+/// A new layer is not training: see [`Module::train`].
 ///
 /// # Shapes
 /// input and output `[B, C]`, `scale` and `bias` `[C]`.
@@ -56,6 +56,7 @@ pub struct BatchRenorm {
 
 impl BatchRenorm {
     /// A layer for inputs of so many columns.
+    #[track_caller]
     pub fn new(columns: usize, config: BatchRenormConfig) -> BatchRenorm {
         BatchRenorm {
             scale: Parameter::new(Tensor::ones([columns])),
@@ -66,11 +67,16 @@ impl BatchRenorm {
         }
     }
 
+    /// Whether the layer trains; [`Training::freeze`] keeps it evaluating.
+    pub fn training(&self) -> &Training {
+        self.running.training()
+    }
+
     /// Mean and variance to normalise with: those of the batch, with mean′ = mean - d √var / r and
     /// var′ = var / r² after the warm-up.
-    fn statistics(&self, input: &Tensor) -> [Tensor; 2] {
+    fn statistics(&self, input: &Tensor, training: bool) -> [Tensor; 2] {
         let [running_mean, running_var] = self.running.mean_and_var();
-        if !self.running.training() {
+        if !training {
             return [running_mean, running_var];
         }
         let BatchRenormConfig { eps, momentum, warmup_steps, r_max, d_max } = self.config;
@@ -93,13 +99,14 @@ impl Layer for BatchRenorm {
     #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
         let _call = CallGuard::of("BatchRenorm", &self.path);
+        let training = self.running.training().in_forward();
         let (dims, columns) = (input.dims(), self.scale.numel());
         assert!(
-            dims.len() == 2 && dims[1] == columns && (dims[0] > 1 || !self.running.training()),
+            dims.len() == 2 && dims[1] == columns && (dims[0] > 1 || !training),
             "batch renormalisation of {columns} columns cannot train on {dims:?}: expected [B, \
              {columns}] with more than one row{InCall}"
         );
-        let [mean, var] = self.statistics(input);
+        let [mean, var] = self.statistics(input, training);
         (input - mean) / (var + self.config.eps).sqrt() * &*self.scale + &*self.bias
     }
 }

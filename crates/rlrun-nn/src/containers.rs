@@ -47,7 +47,7 @@ macro_rules! pointer {
                 (**self).as_parameter()
             }
 
-            fn as_stateful(&self) -> Option<&dyn Stateful> {
+            fn as_stateful(&self) -> Option<Arc<dyn Stateful>> {
                 (**self).as_stateful()
             }
         })*

@@ -1,29 +1,32 @@
 //! Dropout: random zeros while learning (Srivastava et al. 2014).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::RngExt;
 use rlrun_core::{Rng, State, StateError};
 use rlrun_tensor::{CallGuard, Tensor};
 
-use crate::{Layer, Module, Stateful};
+use crate::{Layer, Module, Stateful, Training};
 
 /// Sets each element to 0 with probability p and multiplies the others by 1/(1 - p), as
 /// `torch.nn.Dropout`; while it is not training it passes its input on and draws nothing.
 ///
 /// A new layer is not training, unlike PyTorch's: what acts, and what is evaluated, does so without
 /// dropout, and evaluating more or less often never moves the random stream. Learning switches
-/// training on around the loss: [`Module::set_training`].
+/// training on around the loss: [`Module::train`].
 ///
 /// The gradient mode plays no part: a training layer drops in inference mode, too.
 ///
 /// # Shapes
 /// input and output of any one shape.
 #[derive(Debug)]
-pub struct Dropout {
+pub struct Dropout(Arc<Mask>);
+
+#[derive(Debug)]
+struct Mask {
     p: f32,
-    training: AtomicBool,
+    training: Training,
     rng: Mutex<Rng>,
 }
 
@@ -33,18 +36,21 @@ impl Dropout {
     ///
     /// # Panics
     /// If `p` is not in [0, 1].
+    #[track_caller]
     pub fn new(p: f32, rng: Rng) -> Dropout {
         assert!((0.0..=1.0).contains(&p), "a dropout probability is between 0 and 1, got `{p}`");
-        Dropout { p, training: AtomicBool::new(false), rng: Mutex::new(rng) }
+        Dropout(Arc::new(Mask { p, training: Training::new(), rng: Mutex::new(rng) }))
     }
 
-    /// Whether elements are dropped.
-    pub fn training(&self) -> bool {
-        self.training.load(Ordering::Relaxed)
+    /// Whether elements are dropped; [`Training::freeze`] keeps them.
+    pub fn training(&self) -> &Training {
+        &self.0.training
     }
+}
 
+impl Mask {
     /// 0 with probability p, else 1/(1 - p), for each element of `input`.
-    fn mask(&self, input: &Tensor) -> Tensor {
+    fn draw(&self, input: &Tensor) -> Tensor {
         let mut rng = self.rng.lock();
         let scale = 1.0 / (1.0 - self.p);
         let factor = |_| if rng.random::<f32>() < self.p { 0.0 } else { scale };
@@ -55,14 +61,14 @@ impl Dropout {
 impl Module for Dropout {
     fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
 
-    fn as_stateful(&self) -> Option<&dyn Stateful> {
-        Some(self)
+    fn as_stateful(&self) -> Option<Arc<dyn Stateful>> {
+        Some(self.0.clone())
     }
 }
 
-impl Stateful for Dropout {
-    fn switch(&self, training: bool) {
-        self.training.store(training, Ordering::Relaxed);
+impl Stateful for Mask {
+    fn training(&self) -> &Training {
+        &self.training
     }
 
     fn random_state(&self) -> State {
@@ -78,7 +84,10 @@ impl Layer for Dropout {
     #[track_caller]
     fn forward(&self, input: &Tensor) -> Tensor {
         let _call = CallGuard::named("Dropout");
-        if self.training() { input * self.mask(input) } else { input.clone() }
+        let Mask { p, training, .. } = &*self.0;
+        // Without zeros to draw, evaluating is no different.
+        let training = if *p > 0.0 { training.in_forward() } else { training.is_on() };
+        if training { input * self.0.draw(input) } else { input.clone() }
     }
 }
 

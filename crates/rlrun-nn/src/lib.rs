@@ -1,6 +1,6 @@
 //! Layers, initialisers and optimizers, with PyTorch's formulas, defaults and parameter names.
 //!
-//! A [`Module`] lists its parameters by name, and [`Module::state`] is PyTorch's `state_dict`: a file
+//! A [`Module`] lists its fields by name, and [`Module::state`] is PyTorch's `state_dict`: a file
 //! saved there with `safetensors.torch.save_file` loads here into the same layers.
 //!
 //! ```
@@ -18,9 +18,9 @@
 //! network.load_state(&State::from_safetensors(&bytes)?)?;
 //!
 //! let input = Tensor::zeros([8, 4]);
-//! network.set_training(true); // dropout for the loss ...
-//! network.forward(&input).sum().backward();
-//! network.set_training(false); // ... and none for acting and evaluating
+//! let loss = network.train(|| network.forward(&input).sum()); // dropout for the loss ...
+//! loss.backward();
+//! // ... and none for acting and evaluating.
 //! assert_eq!(network.forward(&input).dims(), [8, 2]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -29,6 +29,7 @@ mod activation;
 mod batch_norm;
 mod batch_renorm;
 mod cell;
+mod check;
 mod containers;
 mod conv2d;
 mod dropout;
@@ -41,14 +42,17 @@ mod lstm_cell;
 mod mlp;
 mod module;
 pub mod optim;
+mod parameters;
 mod sequential;
 mod shaping;
 mod stateful;
+mod training;
 
 pub use activation::Activation;
 pub use batch_norm::BatchNorm;
 pub use batch_renorm::{BatchRenorm, BatchRenormConfig};
 pub use cell::CellParameters;
+pub use check::{ModuleReport, ModuleViolation, check_module};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
@@ -60,7 +64,9 @@ pub use lstm_cell::LstmCell;
 pub use mlp::Mlp;
 use module::distinct;
 pub use module::{Layer, Module};
+pub use parameters::Parameters;
 pub use rlrun_nn_derive::Module;
 pub use sequential::Sequential;
 pub use shaping::{Flatten, Identity, Pool2d};
 pub use stateful::Stateful;
+pub use training::{StatefulLayers, Training, UntrainedLayer};

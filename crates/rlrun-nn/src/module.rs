@@ -1,11 +1,12 @@
 //! What a network is: named parameters that can be listed, saved and loaded.
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 use rlrun_core::{State, StateError, Value};
 use rlrun_tensor::{Parameter, Tensor, no_grad};
 
-use crate::Stateful;
+use crate::{Parameters, Stateful, StatefulLayers};
 
 /// Something with named parameters: a parameter, a layer, a network of layers. A module owns its
 /// fields and lists them, and all else follows: what is trained, saved and switched.
@@ -78,7 +79,7 @@ pub trait Module {
     }
 
     /// What this module is beyond its parameters, if it is more.
-    fn as_stateful(&self) -> Option<&dyn Stateful> {
+    fn as_stateful(&self) -> Option<Arc<dyn Stateful>> {
         None
     }
 
@@ -94,9 +95,9 @@ pub trait Module {
     /// Calls `visit` with the path and the layer for each layer within that is more than its
     /// parameters ([`crate::Dropout`], [`crate::BatchNorm`], …), in the order of
     /// [`Module::visit_fields`]; paths begin with `prefix`.
-    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &dyn Stateful)) {
+    fn visit_stateful(&self, prefix: &str, visit: &mut dyn FnMut(&str, &Arc<dyn Stateful>)) {
         if let Some(layer) = self.as_stateful() {
-            visit(prefix, layer);
+            visit(prefix, &layer);
         }
         self.visit_fields(&mut |name, field| field.visit_stateful(&join(prefix, name), visit));
     }
@@ -113,9 +114,20 @@ pub trait Module {
         named
     }
 
-    /// Handles to all parameters, each once, in the order of [`Module::visit_parameters`].
-    fn parameters(&self) -> Vec<Parameter> {
-        self.named_parameters().into_iter().map(|(_, parameter)| parameter).collect()
+    /// Handles to all parameters, each once, in the order of [`Module::visit_parameters`]. An
+    /// optimizer that is made of them knows the layers that must train for its loss, too.
+    fn parameters(&self) -> Parameters {
+        let mut parameters = Vec::new();
+        self.visit_parameters("", &mut |_, parameter| parameters.push(parameter.clone()));
+        Parameters::new(parameters, StatefulLayers::of(self))
+    }
+
+    /// Those of [`Module::parameters`] that `is_wanted` says of, by path: a group of an optimizer, such
+    /// as the weights, which decay, without the biases.
+    fn parameters_where(&self, is_wanted: &dyn Fn(&str, &Parameter) -> bool) -> Parameters {
+        let named = self.named_parameters().into_iter();
+        let wanted = named.filter(|(path, parameter)| is_wanted(path, parameter));
+        Parameters::new(wanted.map(|(_, parameter)| parameter).collect(), StatefulLayers::of(self))
     }
 
     /// A copy of every parameter under its path, row-major, and of running statistics: PyTorch's
@@ -125,7 +137,7 @@ pub trait Module {
         for (path, parameter) in self.named_parameters() {
             state.insert_f32(path, parameter.dims(), &parameter.to_vec());
         }
-        state.0.extend(buffers(self).0);
+        state.0.extend(StatefulLayers::of(self).buffers().0);
         state
     }
 
@@ -135,7 +147,8 @@ pub trait Module {
     /// # Errors
     /// [`StateError`] naming the first entry that does not fit.
     fn load_state(&self, state: &State) -> Result<(), StateError> {
-        let (named, buffers) = (self.named_parameters(), buffers(self));
+        let (named, layers) = (self.named_parameters(), StatefulLayers::of(self));
+        let buffers = layers.buffers();
         let load = |(path, parameter): &(String, Parameter)| fitting(state, path, parameter);
         let sources = named.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         buffers.0.iter().try_for_each(|(path, buffer)| check_buffer(state, path, buffer))?;
@@ -147,24 +160,47 @@ pub trait Module {
             return Err(StateError::Invalid { path: path.clone(), reason: reason.to_owned() });
         }
         no_grad(|| named.iter().zip(&sources).for_each(|((_, p), source)| p.copy_(source)));
-        each_stateful(self, |path, layer| layer.load_buffers(&below(state, path)))
+        layers.load_buffers(state)
     }
 
-    /// Starts or stops training in every layer within that knows of it; it is off at first. The rule:
-    /// a policy acts and is evaluated with it off; learning turns it on for the forward passes of its
-    /// loss and off again after them.
+    /// What `loss` returns, computed with training on in every layer within that knows of it
+    /// ([`crate::Dropout`], [`crate::BatchNorm`], …). Training is off outside of this scope: what acts,
+    /// what is evaluated and what computes targets has nothing to switch off.
+    ///
+    /// Only the networks that learn are named, so that others in the loss evaluate. A scope within a
+    /// scope of the same network changes nothing, and one that panics is closed. An optimizer made of
+    /// [`Module::parameters`] refuses to step if a layer evaluated for its loss instead.
+    ///
+    /// ```
+    /// use rlrun_core::{Purpose, rng_stream};
+    /// use rlrun_nn::optim::{Optimizer, Sgd, SgdConfig};
+    /// use rlrun_nn::{Dropout, Init, Layer, Linear, Module, Sequential};
+    /// use rlrun_tensor::Tensor;
+    /// let linear = Linear::new(2, 1, Init::KaimingUniform, &mut rng_stream(0, Purpose::Weights, 0));
+    /// let dropout = Dropout::new(0.5, rng_stream(0, Purpose::Layers, 0));
+    /// let network = Sequential::new(vec![Box::new(dropout), Box::new(linear)]);
+    /// let mut optimizer = Sgd::new(network.parameters(), SgdConfig::default());
+    /// let loss = network.train(|| network.forward(&Tensor::ones([8, 2])).square().mean());
+    /// loss.backward();
+    /// optimizer.step();
+    /// ```
+    fn train<T>(&self, loss: impl FnOnce() -> T) -> T
+    where
+        Self: Sized,
+    {
+        StatefulLayers::of(self).train(loss)
+    }
+
+    /// Starts or stops training in every layer within that knows of it; it is off at first. For a
+    /// loss, [`Module::train`] is the safer way: it cannot be left on.
     fn set_training(&self, training: bool) {
-        self.visit_stateful("", &mut |_, layer| layer.switch(training));
+        self.visit_stateful("", &mut |_, layer| layer.training().switch(training));
     }
 
     /// The position of every random stream within, under the path of its layer. It is kept apart
     /// from [`Module::state`], which holds what PyTorch's `state_dict` holds.
     fn random_state(&self) -> State {
-        let mut state = State::new();
-        self.visit_stateful("", &mut |path, layer| {
-            state.0.extend(above(path, layer.random_state()).0);
-        });
-        state
+        StatefulLayers::of(self).state()
     }
 
     /// Continues every random stream within at the position in `state`.
@@ -172,36 +208,12 @@ pub trait Module {
     /// # Errors
     /// [`StateError`] naming the first entry that is missing or does not fit.
     fn load_random_state(&self, state: &State) -> Result<(), StateError> {
-        each_stateful(self, |path, layer| layer.load_random_state(&below(state, path)))
+        StatefulLayers::of(self).load_state(state)
     }
 }
 
-/// The running statistics within, under the paths of their layers.
-fn buffers(module: &(impl Module + ?Sized)) -> State {
-    let mut state = State::new();
-    module.visit_stateful("", &mut |path, layer| {
-        state.0.extend(above(path, layer.buffers()).0);
-    });
-    state
-}
-
-/// Calls `f` for each layer that is more than its parameters, until it fails; the error names the
-/// whole path.
-fn each_stateful(
-    module: &(impl Module + ?Sized),
-    mut f: impl FnMut(&str, &dyn Stateful) -> Result<(), StateError>,
-) -> Result<(), StateError> {
-    let mut outcome = Ok(());
-    module.visit_stateful("", &mut |prefix, layer| {
-        if outcome.is_ok() {
-            outcome = f(prefix, layer).map_err(|error| within(prefix, error));
-        }
-    });
-    outcome
-}
-
 /// `error` with the path of the layer before that of its entry.
-fn within(prefix: &str, mut error: StateError) -> StateError {
+pub(crate) fn within(prefix: &str, mut error: StateError) -> StateError {
     if let StateError::Missing { path }
     | StateError::Kind { path, .. }
     | StateError::Shape { path, .. }
@@ -213,11 +225,11 @@ fn within(prefix: &str, mut error: StateError) -> StateError {
 }
 
 /// The entries of a layer at `prefix`, whose names have no dots.
-fn below(state: &State, prefix: &str) -> State {
+pub(crate) fn below(state: &State, prefix: &str) -> State {
     if prefix.is_empty() { state.clone() } else { state.child(prefix) }
 }
 
-fn above(prefix: &str, state: State) -> State {
+pub(crate) fn above(prefix: &str, state: State) -> State {
     State(state.0.into_iter().map(|(name, value)| (join(prefix, &name), value)).collect())
 }
 

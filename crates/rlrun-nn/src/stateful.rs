@@ -1,18 +1,21 @@
 //! Layers that are more than their parameters.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rlrun_core::{State, StateError};
 use rlrun_tensor::Tensor;
 
-use crate::Module;
+use crate::{Module, Training};
 
 /// A layer that is more than its parameters: it behaves differently while training, keeps
 /// statistics, or draws random numbers.
-pub trait Stateful {
-    /// Starts or stops training. Layers are not training at first.
-    fn switch(&self, training: bool);
+///
+/// It is what the layer shares with those who switch, save and step it; the layer itself is a
+/// [`Module`] that hands it out by [`Module::as_stateful`].
+pub trait Stateful: Send + Sync {
+    /// Whether the layer trains.
+    fn training(&self) -> &Training;
 
     /// Statistics that belong to the `state_dict`: PyTorch's buffers.
     fn buffers(&self) -> State {
@@ -42,11 +45,14 @@ pub trait Stateful {
 }
 
 /// Mean and variance of each column, which follow those of the batches while training.
+#[derive(Clone, Debug)]
+pub(crate) struct Running(Arc<Statistics>);
+
 #[derive(Debug)]
-pub(crate) struct Running {
+struct Statistics {
     /// What mean, variance and the number of batches are called in a state.
     names: [&'static str; 3],
-    training: AtomicBool,
+    training: Training,
     columns: Mutex<Columns>,
 }
 
@@ -58,29 +64,31 @@ struct Columns {
 }
 
 impl Running {
+    #[track_caller]
     pub(crate) fn new(names: [&'static str; 3], columns: usize) -> Running {
         let columns = Columns { mean: vec![0.0; columns], var: vec![1.0; columns], batches: 0 };
-        Running { names, training: AtomicBool::new(false), columns: Mutex::new(columns) }
+        let columns = Mutex::new(columns);
+        Running(Arc::new(Statistics { names, training: Training::new(), columns }))
     }
 
-    pub(crate) fn training(&self) -> bool {
-        self.training.load(Ordering::Relaxed)
+    pub(crate) fn training(&self) -> &Training {
+        &self.0.training
     }
 
     /// Mean and variance, `[columns]` each.
     pub(crate) fn mean_and_var(&self) -> [Tensor; 2] {
-        let columns = self.columns.lock();
+        let columns = self.0.columns.lock();
         [&columns.mean, &columns.var].map(|x| Tensor::from_slice(x, [x.len()]))
     }
 
     /// Batches so far.
     pub(crate) fn batches(&self) -> u64 {
-        self.columns.lock().batches
+        self.0.columns.lock().batches
     }
 
     /// Moves by `momentum` towards mean and variance of a batch.
     pub(crate) fn follow(&self, momentum: f32, mean: &Tensor, var: &Tensor) {
-        let mut columns = self.columns.lock();
+        let mut columns = self.0.columns.lock();
         columns.batches += 1;
         let Columns { mean: old_mean, var: old_var, .. } = &mut *columns;
         for (old, new) in [(old_mean, mean), (old_var, var)] {
@@ -94,14 +102,14 @@ impl Running {
 impl Module for Running {
     fn visit_fields(&self, _: &mut dyn FnMut(&str, &dyn Module)) {}
 
-    fn as_stateful(&self) -> Option<&dyn Stateful> {
-        Some(self)
+    fn as_stateful(&self) -> Option<Arc<dyn Stateful>> {
+        Some(self.0.clone())
     }
 }
 
-impl Stateful for Running {
-    fn switch(&self, training: bool) {
-        self.training.store(training, Ordering::Relaxed);
+impl Stateful for Statistics {
+    fn training(&self) -> &Training {
+        &self.training
     }
 
     fn buffers(&self) -> State {

@@ -46,7 +46,7 @@ pub use mode::{
     is_inference_mode_enabled, no_grad, set_grad_enabled,
 };
 pub use ops::{Activation, CellWeights, IndexList, IndexOf, NewAxis, Reduction, ReshapeTo};
-pub use parameter::Parameter;
+pub use parameter::{Parameter, parameters_made};
 pub use phase::{PhaseCounts, phase, phase_counts};
 pub use pool::Scratch;
 pub use storage::DType;

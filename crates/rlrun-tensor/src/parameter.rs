@@ -1,5 +1,7 @@
 //! Parameters: trainable leaves.
 
+use std::cell::RefCell;
+
 use crate::call;
 use crate::layout::Layout;
 use crate::mode::GradModeGuard;
@@ -21,7 +23,7 @@ impl Parameter {
     pub fn new(data: Tensor) -> Parameter {
         let is_own = data.is_unshared() && data.meta().is_none() && data.layout.is_dense();
         let own = if is_own { data } else { data.copy() };
-        Parameter(own.requires_grad_(true))
+        Parameter(own.requires_grad_(true)).noted()
     }
 
     /// A trainable matrix `[rows, columns]` whose columns lie next to each other in memory, as
@@ -37,7 +39,13 @@ impl Parameter {
         let mut layout = transposed.layout;
         layout.shape.swap(0, 1);
         layout.strides.swap(0, 1);
-        Parameter(transposed.alias(layout).requires_grad_(true))
+        Parameter(transposed.alias(layout).requires_grad_(true)).noted()
+    }
+
+    /// Itself, remembered if [`parameters_made`] asks.
+    fn noted(self) -> Parameter {
+        MADE.with_borrow_mut(|made| made.iter_mut().for_each(|made| made.push(self.clone())));
+        self
     }
 
     /// Forgets the gradient.
@@ -83,6 +91,44 @@ impl AsRef<Tensor> for Parameter {
     fn as_ref(&self) -> &Tensor {
         &self.0
     }
+}
+
+thread_local! {
+    /// The parameters that were made since [`parameters_made`] was called.
+    static MADE: RefCell<Option<Vec<Parameter>>> = const { RefCell::new(None) };
+}
+
+/// Puts back what was noted for an outer call, also when the inner one panics.
+struct Outer(Option<Vec<Parameter>>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        let inner = MADE.replace(self.0.take());
+        MADE.with_borrow_mut(|outer| {
+            outer.iter_mut().for_each(|outer| outer.extend(inner.iter().flatten().cloned()));
+        });
+    }
+}
+
+/// What `f` returns, and the parameters that it made on this thread and that are still alive: those
+/// that the result, or something else, holds a handle on. In the order in which they were made.
+///
+/// ```
+/// use rlrun_tensor::{Parameter, Tensor, parameters_made};
+/// let (kept, made) = parameters_made(|| {
+///     drop(Parameter::new(Tensor::ones([3])));
+///     Parameter::new(Tensor::ones([2]))
+/// });
+/// assert!(made.len() == 1 && made[0].is(&kept));
+/// ```
+pub fn parameters_made<R>(f: impl FnOnce() -> R) -> (R, Vec<Parameter>) {
+    let _outer = Outer(MADE.replace(Some(Vec::new())));
+    let result = f();
+    let made = MADE.with_borrow(|made| made.clone().unwrap_or_default());
+    // Two of the handles are the list's and its copy's.
+    let alive = |parameter: &Parameter| parameter.0.handles() > 2;
+    let alive = made.into_iter().filter(alive).collect();
+    (result, alive)
 }
 
 /// The numbers of `grad` in the memory order of `layout`.

@@ -118,6 +118,11 @@ impl Tensor {
         })
     }
 
+    /// How many handles there are on this tensor.
+    pub(crate) fn handles(&self) -> usize {
+        self.0.as_ref().map_or(0, Arc::strong_count)
+    }
+
     fn from_inner(inner: Inner) -> Tensor {
         Tensor(Some(pool::block(inner)))
     }

@@ -23,8 +23,8 @@
 //! goes on with a folder; [`Trained::load`] evaluates; [`load_policy`] acts without an environment.
 //!
 //! **Your own parts.** [`Environment`] and [`Algorithm`] are rows of the tables that run files name;
-//! [`config!`] makes settings; [`check_env`](env::check_env) and [`check_agent`] find broken promises
-//! and forgotten state.
+//! [`config!`] makes settings; [`check_env`](env::check_env), [`check_agent`] and
+//! [`check_module`](nn::check_module) find broken promises and what was forgotten.
 //!
 //! **Pieces of algorithms.** They lie in [`agents`], each a function or a type that several
 //! algorithms share: [`buffers`](agents::buffers) hold plain numbers, [`targets`](agents::targets)
@@ -106,7 +106,7 @@ pub mod prelude {
         Action, Actions, BoxSpace, Env, EnvError, EnvSpec, Observations, Space, Step, SyncVecEnv,
         VecEnv, check_env,
     };
-    pub use crate::nn::{Layer, Module};
+    pub use crate::nn::{Layer, Module, check_module};
     pub use crate::tensor::{Parameter, Tensor, inference_mode, no_grad};
     pub use crate::train::{
         Evaluation, RunDir, TrainConfig, TrainError, Trainer, evaluate, evaluate_stochastic,

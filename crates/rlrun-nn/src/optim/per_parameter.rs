@@ -6,7 +6,7 @@ use rlrun_core::{State, StateError};
 use rlrun_tensor::{CallGuard, Parameter};
 
 use super::{Optimizer, check_group};
-use crate::distinct;
+use crate::{Parameters, StatefulLayers};
 
 /// The formula of an optimizer that treats each parameter on its own.
 pub trait Rule: Send {
@@ -36,6 +36,8 @@ pub struct PerParameter<R> {
     /// Those of the first group, then those of the second, …
     parameters: Vec<Parameter>,
     memories: Vec<Memory>,
+    /// Those beside the parameters that must train for a loss.
+    layers: StatefulLayers,
 }
 
 /// Parameters that share their settings.
@@ -70,9 +72,13 @@ impl<R: Rule> PerParameter<R> {
     /// # Panics
     /// If the learning rate is negative or not a finite number.
     #[track_caller]
-    pub fn new(parameters: Vec<Parameter>, rule: R) -> PerParameter<R> {
-        let mut optimizer =
-            PerParameter { groups: Vec::new(), parameters: Vec::new(), memories: Vec::new() };
+    pub fn new(parameters: impl Into<Parameters>, rule: R) -> PerParameter<R> {
+        let mut optimizer = PerParameter {
+            groups: Vec::new(),
+            parameters: Vec::new(),
+            memories: Vec::new(),
+            layers: StatefulLayers::default(),
+        };
         optimizer.add_param_group(parameters, rule);
         optimizer
     }
@@ -92,10 +98,10 @@ impl<R: Rule> PerParameter<R> {
     /// assert_eq!((adam.group_learning_rate(0), adam.group_learning_rate(1)), (1e-3, 5e-3));
     /// ```
     #[track_caller]
-    pub fn add_param_group(&mut self, parameters: Vec<Parameter>, rule: R) {
+    pub fn add_param_group(&mut self, parameters: impl Into<Parameters>, rule: R) {
         let learning_rate = rule.learning_rate();
         check(learning_rate).unwrap_or_else(|reason| panic!("{reason}"));
-        let parameters = distinct(parameters);
+        let (parameters, layers) = parameters.into().into_parts();
         for (index, new) in parameters.iter().enumerate() {
             if let Some(place) = self.parameters.iter().position(|old| old.is(new)) {
                 let group = self.groups.iter().take_while(|group| group.members.end <= place);
@@ -110,6 +116,7 @@ impl<R: Rule> PerParameter<R> {
         }
         let start = |count: usize| rule.moments().iter().map(|(_, x)| vec![*x; count]).collect();
         let memory = |p: &Parameter| Memory { steps: 0, moments: start(p.numel()) };
+        self.layers.extend(&layers);
         self.memories.extend(parameters.iter().map(memory));
         let first = self.parameters.len();
         self.parameters.extend(parameters);
@@ -155,9 +162,14 @@ impl<R: Rule> PerParameter<R> {
 }
 
 impl<R: Rule> Optimizer for PerParameter<R> {
+    /// # Panics
+    /// [`crate::UntrainedLayer`], if a layer of the network that the parameters came from only
+    /// evaluated for the loss.
     #[track_caller]
     fn step(&mut self) {
         let _call = CallGuard::named("optimizer step");
+        self.layers.check_trained().unwrap_or_else(|error| panic!("{error}"));
+        self.layers.stepped();
         for Group { rule, learning_rate, members } in &self.groups {
             let parameters = &self.parameters[members.clone()];
             for (parameter, memory) in parameters.iter().zip(&mut self.memories[members.clone()]) {
