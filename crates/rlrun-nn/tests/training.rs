@@ -41,8 +41,9 @@ impl Network {
 
 impl Layer for Network {
     fn forward(&self, input: &Tensor) -> Tensor {
-        let body = |x: Tensor, layer: &Box<dyn Layer>| layer.forward(&x);
-        self.dropout.forward(&self.body.iter().fold(self.linear.forward(input), body))
+        let features = self.linear.forward(input);
+        let body = self.body.iter();
+        self.dropout.forward(&body.fold(features, |features, layer| layer.forward(&features)))
     }
 }
 
