@@ -124,7 +124,7 @@ fn both_places_of_a_changed_saved_tensor_are_the_users_through_layers_and_optimi
         |parameters| Box::new(Sgd::new(parameters, SgdConfig::default())),
     ];
     for optimizer in optimizers {
-        let mut optimizer = optimizer(net.parameters());
+        let mut optimizer = optimizer(net.parameters().into());
         let input = Tensor::ones([3, 2]).requires_grad_(true);
         net.forward(&input).sum().backward();
         let (forward_line, loss) = (line!(), net.forward(&input).sum());
