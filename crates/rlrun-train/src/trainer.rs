@@ -136,7 +136,7 @@ impl Trainer {
     /// the trainer is dropped.
     ///
     /// # Errors
-    /// [`CheckpointError`] if the checkpoints are damaged or belong to another run, the run file was
+    /// [`TrainError::Checkpoint`] if the checkpoints are damaged or belong to another run, the run file was
     /// edited, or another process trains the run;
     /// [`TrainError::Config`] if the budget lies below the checkpoint's step; [`TrainError::Env`] if
     /// the environments cannot be saved, before anything is learnt that could not be resumed.
