@@ -145,11 +145,13 @@ impl Generator {
             let number = self.pick(&[0.1, 0.3, -0.7, 1.1]);
             return vec![number];
         }
-        let kind = self.rng.random_range(0..10);
+        let kind = self.rng.random_range(0..11);
         let mut number = || match kind {
             0..5 => self.rng.random_range(-2.0..2.0),
             5..8 => self.rng.random_range(-6..7) as f32 * 0.25,
             8 => SPECIAL[self.rng.random_range(0..6)],
+            // Equal large numbers, whose differences are small.
+            9 => [1e4, 1e4, 1e8, 9999.0][self.rng.random_range(0..4)],
             _ => SPECIAL[self.rng.random_range(0..SPECIAL.len())],
         };
         (0..12).map(|_| number()).collect()

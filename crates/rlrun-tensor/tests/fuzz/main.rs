@@ -19,7 +19,7 @@ mod walk;
 mod writes;
 
 /// What continuous integration runs.
-const PROGRAMS: u64 = 16_000;
+const PROGRAMS: u64 = 32_000;
 const SEED: u64 = 1;
 
 fn asked(name: &str, default: u64) -> u64 {

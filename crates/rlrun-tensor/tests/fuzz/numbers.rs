@@ -384,7 +384,10 @@ impl Numbers {
         };
         let (wide, narrow) = (central(step), central(step / 2.0));
         let better = (4.0 * narrow - wide) / 3.0;
-        let off = (narrow - wide).abs() + 1e-12 * most / step + 1e-9;
+        // Rounding of f64, in the numbers that moved and in what large weights make of them.
+        let heaviest = of.iter().fold(0.0, |most, (_, weight)| f64::max(most, weight.abs()));
+        let noise = (1e-12 * most + 1e-14 * heaviest * (1.0 + most)) / step;
+        let off = (narrow - wide).abs() + noise + 1e-9;
         let settled = better.is_finite() && off <= 1e-3 * (1.0 + better.abs());
         settled.then_some((better, 2.0 * off + 1e-6 * better.abs()))
     }
