@@ -4,11 +4,9 @@
 //!
 //! | operation | accident | here |
 //! |---|---|---|
-//! | `matmul` | whether the result is a view depends on how the batch is folded | it is none |
-//! | `categorical_log_prob` | the flags are artefacts of the recording | no view |
-//! | `pow` of tensors | second derivatives at a base of 0 are NaN, from 0 · ln 0 behind a mask | finite |
+//! | `matmul`, `categorical_log_prob` | a computed result may be flagged as a view, as the batch was folded or the program recorded | it is none |
+//! | `pow` of tensors, `var` of one number | a second derivative behind a first one of 0 · ln 0 or NaN is NaN or absent | finite, or NaN as the first |
 //! | `elu` | the gradient of NaN depends on the lane of the vector | NaN |
-//! | `var` of one number | the second derivative is absent where the first is NaN | NaN |
 
 use rlrun_tensor::{
     Activation, Backward, CellWeights, DType, Reduction, Tensor, TensorError, catch,
