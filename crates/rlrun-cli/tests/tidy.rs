@@ -230,3 +230,30 @@ fn every_error_code_has_a_page_that_runs_its_advice() {
         assert!(advice.split("```").next().is_some_and(|code| code.contains(';')), "{code}");
     }
 }
+
+#[test]
+fn every_guarantee_names_tests_that_exist() {
+    let page = read("docs/reference/guarantees.md");
+    let mut proofs = 0;
+    for command in page.split('`').filter(|text| text.starts_with("cargo test ")) {
+        let words: Vec<&str> = command.split(' ').collect();
+        let after = |flag: &str| {
+            let at = words.iter().position(|word| *word == flag)?;
+            words.get(at + 1).copied()
+        };
+        proofs += 1;
+        let Some(test) = after("--test") else { continue };
+        let packages = match after("-p") {
+            Some("rlrun-envs") => vec!["envs".to_owned()],
+            Some(package) => vec![format!("crates/{package}")],
+            None => vec!["crates/rlrun-nn".to_owned(), "crates/rlrun-agents".to_owned()],
+        };
+        let exists = |path: String| root().join(path).exists();
+        let found = packages.iter().any(|package| {
+            exists(format!("{package}/tests/{test}.rs"))
+                || exists(format!("{package}/tests/{test}/main.rs"))
+        });
+        assert!(found, "`{command}` names no test");
+    }
+    assert!(proofs > 12, "{proofs} proofs");
+}
