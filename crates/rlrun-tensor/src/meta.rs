@@ -113,6 +113,12 @@ impl Tensor {
         self.view_grad_fn(op)
     }
 
+    /// Whether this operation made this tensor, as far as it is recorded now.
+    pub(crate) fn has_history(&self, node: &NodeRef) -> bool {
+        let Some(meta) = self.meta() else { return false };
+        meta.lock().grad_fn.as_ref().is_some_and(|grad_fn| grad_fn.id() == node.id())
+    }
+
     /// Where a gradient for this tensor goes, if anywhere.
     pub(crate) fn edge(&self, op: &'static str) -> Result<Option<Edge>, TensorError> {
         let Some(meta) = self.meta() else { return Ok(None) };

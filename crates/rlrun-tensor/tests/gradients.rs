@@ -362,3 +362,17 @@ fn convolutions_of_nothing_are_empty_or_the_bias() {
         }
     }
 }
+
+#[test]
+fn what_was_saved_before_detach_keeps_its_history_for_second_derivatives() {
+    let x = Tensor::from_slice(&[2.0], [1]).requires_grad_(true);
+    let h = &x * &x;
+    let y = (&h * &h).sum();
+    h.detach_();
+    let options = Backward { create_graph: true, ..Backward::default() };
+    // y = x⁴
+    let first = grad(&y, &[&x], options).remove(0);
+    assert_eq!(first.to_vec(), [32.0]);
+    let second = grad(&first.sum(), &[&x], Backward::default()).remove(0);
+    assert_eq!(second.to_vec(), [48.0]);
+}

@@ -107,6 +107,10 @@ impl std::ops::Deref for NodeRef {
 }
 
 impl Node {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The operation and where it was called, for messages.
     pub(crate) fn recorded(&self) -> (&'static str, Site) {
         (self.op, self.at)
@@ -167,7 +171,8 @@ pub(crate) struct Saved {
 
 /// What a saved tensor is to the operation that saved it.
 enum Kept {
-    Input,
+    /// With the history it had, which `detach_` cuts without a write.
+    Input(Option<NodeRef>),
     Result,
     /// The part of a root that was written through a view.
     Part {
@@ -186,7 +191,7 @@ impl Saved {
     pub(crate) fn get(&self, node: &NodeRef) -> Tensor {
         let found = self.tensor.counter().version();
         if found != self.version {
-            if let Kept::Input = self.kept {
+            if let Kept::Input(_) = self.kept {
                 ok(self.tensor.grad_fn(node.op));
             }
             raise(TensorError::SavedTensorModified {
@@ -198,6 +203,11 @@ impl Saved {
             });
         }
         match &self.kept {
+            Kept::Input(Some(history))
+                if mode::recording() && !self.tensor.has_history(history) =>
+            {
+                self.tensor.detach().with_meta(Meta::of_result(history.clone()))
+            }
             Kept::Result if mode::recording() => {
                 self.tensor.detach().with_meta(Meta::of_result(node.clone()))
             }
@@ -237,7 +247,8 @@ impl Saver<'_> {
             let tensor = tensor.origin();
             self.refused = Some(TensorError::SaveInferenceForBackward { op: self.op, tensor });
         }
-        Saved::new(tensor.clone(), tensor.counter().version(), Kept::Input)
+        let history = tensor.meta().and_then(|meta| meta.lock().grad_fn.clone());
+        Saved::new(tensor.clone(), tensor.counter().version(), Kept::Input(history))
     }
 
     /// Keeps an input if `when`.

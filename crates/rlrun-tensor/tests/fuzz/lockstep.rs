@@ -38,13 +38,11 @@ pub(crate) struct Lockstep {
     pub(crate) model: Model,
     library: Library,
     steps: usize,
-    /// Whether a history was cut in place: what was saved before has lost it for second gradients.
-    detached: bool,
 }
 
 impl Lockstep {
     pub(crate) fn new() -> Lockstep {
-        Lockstep { model: Model::default(), library: Library::new(), steps: 0, detached: false }
+        Lockstep { model: Model::default(), library: Library::new(), steps: 0 }
     }
 
     fn fail(&self, kind: &str, text: String) -> Failure {
@@ -71,7 +69,7 @@ impl Lockstep {
                     let tensor = self.model.tensor(*name);
                     tensor.requires_grad && tensor.node.is_none() && tensor.view.is_none()
                 };
-                self.may_record(walk) && !self.detached && then.iter().all(is_leaf)
+                self.may_record(walk) && then.iter().all(is_leaf)
             }
             // Whether it still retains what arrives at its old history is an accident.
             Step::DetachInPlace(of) => !self.model.tensor(*of).retains,
@@ -99,7 +97,6 @@ impl Lockstep {
         {
             self.guarded(|library| library.compare_recorded(walk))?;
         }
-        self.detached |= matches!(step, Step::DetachInPlace(_));
         let seen = self.guarded(|library| library.run(step))?;
         let went = match step {
             Step::SecondOrder { walk, wrt, then } => self.second_order(walk, wrt, then, &seen)?,
