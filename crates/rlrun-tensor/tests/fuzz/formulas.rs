@@ -163,14 +163,7 @@ pub(crate) fn results(n: &mut Numbers, op: &Op, inputs: &[Array]) -> Made<Vec<Ar
         Op::Fold(f, dims, keepdim) => vec![fold(n, x, *f, dims, *keepdim)?],
         Op::Softmax(dim) => vec![along(n, x, *dim, softmax)?],
         Op::LogSoftmax(dim) => vec![along(n, x, *dim, log_softmax)?],
-        Op::Cumsum(dim) => vec![along(n, x, *dim, |n, line| {
-            let mut sum = None;
-            let next = |&x: &Number| {
-                sum = Some(n.running_sum(sum, x));
-                sum
-            };
-            line.iter().filter_map(next).collect()
-        })?],
+        Op::Cumsum(dim) => vec![along(n, x, *dim, |n, line| n.running_sums(line))?],
         Op::MaxDim(dim) => first_extreme(n, x, *dim, Ordering::Greater)?,
         Op::MinDim(dim) => first_extreme(n, x, *dim, Ordering::Less)?,
         Op::Where => vec![choose(n, x, &inputs[1], &inputs[2])?],

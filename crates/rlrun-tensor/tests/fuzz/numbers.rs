@@ -179,17 +179,20 @@ impl Numbers {
         self.made(value, error, Origin::Sum(terms))
     }
 
-    /// Running sums, which the library keeps in double precision.
-    pub(crate) fn running_sum(&mut self, before: Option<Number>, next: Number) -> Number {
-        let Some(before) = before else { return next };
-        let sum = self.sum(vec![before, next]);
-        let exact = self.error(sum) == 0.0;
-        let rounded = 2.0 * ROUNDOFF * self.value(sum).abs();
-        let inherited = (self.error(before) - 2.0 * ROUNDOFF * self.value(before).abs()).max(0.0);
-        if !exact && rounded.is_finite() {
-            self.0[sum as usize].error = inherited + self.error(next) + rounded;
+    /// Running sums of a line, which the library keeps in double precision: each is rounded once.
+    pub(crate) fn running_sums(&mut self, line: &[Number]) -> Vec<Number> {
+        let Some((&first, rest)) = line.split_first() else { return Vec::new() };
+        let (mut sums, mut inherited) = (vec![first], self.error(first));
+        for &next in rest {
+            let sum = self.sum(vec![sums[sums.len() - 1], next]);
+            inherited += self.error(next);
+            let rounded = 2.0 * ROUNDOFF * self.value(sum).abs();
+            if self.error(sum) > 0.0 && rounded.is_finite() {
+                self.0[sum as usize].error = inherited + rounded;
+            }
+            sums.push(sum);
         }
-        sum
+        sums
     }
 
     pub(crate) fn mul(&mut self, a: Number, b: Number) -> Number {
