@@ -107,7 +107,9 @@ pub enum CheckpointError {
     },
     /// Another process trains the run.
     #[error(
-        "{owner} is training this run, `{}`: wait until it has ended, or stop it", path.display()
+        "{owner} is training this run, `{}`: wait until it has ended, or stop it; within one program, \
+         drop its trainer first",
+        path.display()
     )]
     Locked {
         /// The run folder.

@@ -87,8 +87,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).unwrap_or("runs/climb".to_owned());
     let mut trainer = Run::load(run_file, &algorithms, &[])?.create(dir.as_ref())?;
     while trainer.timesteps() < 12_000 {
-        trainer.step()?; // then the power fails: the steps since 10000 are lost
+        trainer.step()?;
     }
+    drop(trainer); // the power fails: the steps since 10000 are lost
     Run::resume(dir.as_ref(), &[], &algorithms, &[])?.run()?;
     let mut trained = Trained::load(dir.as_ref(), 100, &algorithms, &[])?;
     println!("mean return {:.1}", trained.evaluate(100, 1)?.mean_reward);

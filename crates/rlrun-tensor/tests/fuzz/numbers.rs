@@ -314,7 +314,9 @@ impl Numbers {
     /// A derivative through a slope. Whether a slope that is not finite turns 0 into NaN is free.
     fn passed(&mut self, arrived: Number, slope: Number) -> Number {
         let nothing = self.is_constant(arrived) && self.value(arrived) == 0.0;
-        match (nothing && self.error(arrived) == 0.0, self.value(slope).is_finite()) {
+        // A slope beyond f32 has lost its value.
+        let finite = self.value(slope).is_finite() && self.error(slope).is_finite();
+        match (nothing && self.error(arrived) == 0.0, finite) {
             (true, true) => arrived,
             (true, false) => self.constant(f64::NAN, f64::INFINITY),
             _ => self.mul(arrived, slope),
