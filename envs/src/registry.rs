@@ -25,6 +25,7 @@ pub const ENVS: &[EnvEntry] = &[
 const BATCH_FROM: usize = 8;
 
 type MakeEnv = fn(&EnvEntry, &toml::Table) -> Result<Box<dyn Env>, EnvError>;
+type CompleteArgs = fn(&EnvEntry, &toml::Table) -> Result<toml::Table, EnvError>;
 type MakeVecEnv = fn(&EnvEntry, usize, &toml::Table) -> Result<Box<dyn VecEnv>, EnvError>;
 
 /// One row of [`ENVS`].
@@ -39,6 +40,7 @@ pub struct EnvEntry {
     /// Its page of `docs/environments`, in Markdown.
     pub page: &'static str,
     default_args: fn() -> Result<toml::Table, toml::ser::Error>,
+    complete_args: CompleteArgs,
     make: MakeEnv,
     make_vec: MakeVecEnv,
 }
@@ -86,6 +88,10 @@ impl EnvEntry {
             reward_threshold,
             page: E::PAGE,
             default_args: || toml::Table::try_from(E::Args::default()),
+            complete_args: |row, args| {
+                let args = row.typed_args::<E>(args)?;
+                toml::Table::try_from(args).map_err(|cause| row.args_error(&cause))
+            },
             make: |row, args| Ok(Box::new(row.typed::<E>(args)?)),
             make_vec: |row, n_envs, args| {
                 Ok(Box::new(SyncVecEnv::new(vec![row.typed::<E>(args)?; n_envs])?))
@@ -114,12 +120,32 @@ impl EnvEntry {
 
     /// The environment with the arguments of a run file.
     fn typed<E: Registered>(&self, args: &toml::Table) -> Result<E, EnvError> {
-        let error = |reason: String| EnvError::Args { id: self.id.to_owned(), reason };
-        let args = args.clone().try_into::<E::Args>();
-        let args = args.map_err(|cause| error(cause.to_string().trim().replace('\n', " ")))?;
-        let env = E::make(self, args).map_err(error)?;
+        let args = self.typed_args::<E>(args)?;
+        let env = E::make(self, args).map_err(|reason| self.args_error(&reason))?;
         env.spec().check()?;
         Ok(env)
+    }
+
+    /// The arguments of a run file, each with its type.
+    fn typed_args<E: Registered>(&self, args: &toml::Table) -> Result<E::Args, EnvError> {
+        args.clone().try_into().map_err(|cause| self.args_error(&cause))
+    }
+
+    fn args_error(&self, cause: &dyn std::fmt::Display) -> EnvError {
+        let reason = cause.to_string().trim().replace('\n', " ");
+        EnvError::Args { id: self.id.to_owned(), reason }
+    }
+
+    /// Names of the arguments in `args` that differ from their defaults as numbers or flags do: `10`
+    /// is no other `force_mag` than `10.0`.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] for an unknown argument or a value of another type.
+    pub fn changed_args(&self, args: &toml::Table) -> Result<Vec<String>, EnvError> {
+        let defaults = self.default_args();
+        let given = (self.complete_args)(self, args)?;
+        let changed = given.into_iter().filter(|(name, value)| defaults.get(name) != Some(value));
+        Ok(changed.map(|(name, _)| name).collect())
     }
 
     /// Every argument with its default, as `[env.args]` takes them; reset bounds that are not given

@@ -64,6 +64,35 @@ pub struct WrapperConfig {
 }
 
 impl WrapperConfig {
+    /// Names of the wrappers that are on and make another task: other rewards, lengths or dynamics.
+    /// `max_episode_steps` is the limit of the environment itself, which may be given again.
+    pub fn task_changes(&self, max_episode_steps: Option<u32>) -> Vec<&'static str> {
+        // Written out, so that a new wrapper must be judged here.
+        let WrapperConfig {
+            max_episode_steps: limit,
+            sticky_actions,
+            observation_delay,
+            frame_stack: _,
+            rescale_action: _,
+            reward_scale,
+            reward_clip,
+        } = self;
+        let changes = [
+            ("max_episode_steps", limit.is_some() && *limit != max_episode_steps),
+            ("sticky_actions", sticky_actions.is_some_and(|probability| probability != 0.0)),
+            ("observation_delay", observation_delay.is_some_and(|steps| steps != 0)),
+            ("reward_scale", reward_scale.is_some_and(|scale| scale != 1.0)),
+            ("reward_clip", reward_clip.is_some()),
+        ];
+        changes.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect()
+    }
+
+    /// The wrappers that only show or take the same task in another form, which the policy needs.
+    pub fn without_task_changes(&self) -> WrapperConfig {
+        let WrapperConfig { frame_stack, rescale_action, .. } = *self;
+        WrapperConfig { frame_stack, rescale_action, ..WrapperConfig::default() }
+    }
+
     /// Puts the wrappers that are on around `envs`, in the order of the fields.
     ///
     /// # Errors

@@ -147,6 +147,18 @@ impl Environment {
         })
     }
 
+    /// Names of the arguments in `args` that make another task than the registered one. An
+    /// environment of your own is registered without arguments: all that are given count.
+    ///
+    /// # Errors
+    /// [`EnvError::Args`] for an unknown argument of a library's environment.
+    pub(crate) fn changed_args(&self, args: &toml::Table) -> Result<Vec<String>, EnvError> {
+        match &self.source {
+            Source::Library(entry) => entry.changed_args(args),
+            Source::One(_) | Source::Many(_) => Ok(args.keys().cloned().collect()),
+        }
+    }
+
     /// One environment; `args` is the run file's `[env.args]`.
     ///
     /// # Errors

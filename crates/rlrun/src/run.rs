@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rlrun_agents::Agent;
-use rlrun_env::{EnvSpec, VecEnv};
+use rlrun_env::{EnvSpec, VecEnv, WrapperConfig};
 use rlrun_train::{AgentReport, RunDir, TrainConfig, TrainError, Trainer};
 
 use crate::run_file::{EnvConfig, Parsed};
@@ -147,6 +147,34 @@ impl Run {
     /// As [`Run::make_envs`].
     pub fn make_eval_envs(&self, episodes: usize) -> Result<Box<dyn VecEnv>, ConfigError> {
         self.make_envs(episodes.clamp(1, MAX_EVAL_ENVS))
+    }
+
+    /// Keys of the run file that make another task of the registered one: arguments that differ
+    /// from their defaults, and wrappers that change rewards, lengths or dynamics.
+    ///
+    /// # Errors
+    /// As [`Run::make_envs`].
+    pub fn task_changes(&self) -> Result<Vec<String>, ConfigError> {
+        let EnvConfig { args, wrappers, .. } = &self.parsed.env;
+        let unwrapped = || self.environment.make_vec(1, args, &WrapperConfig::default());
+        // Made only where the limit matters: an environment of your own may be costly.
+        let is_limited = wrappers.max_episode_steps.is_some();
+        let unwrapped = is_limited.then(unwrapped).transpose()?;
+        let limit = unwrapped.and_then(|envs| envs.spec().max_episode_steps);
+        let args = self.environment.changed_args(args)?;
+        let args = args.into_iter().map(|name| format!("env.args.{name}"));
+        let wrappers = wrappers.task_changes(limit);
+        let wrappers = wrappers.into_iter().map(|name| format!("env.wrappers.{name}"));
+        Ok(args.chain(wrappers).collect())
+    }
+
+    /// The run with the task as it is registered, of which only the form that the policy needs is
+    /// kept: stacked observations, rescaled actions.
+    pub(crate) fn on_plain_task(mut self) -> Run {
+        let env = &mut self.parsed.env;
+        env.args.clear();
+        env.wrappers = env.wrappers.without_task_changes();
+        self
     }
 
     /// The agent, untrained.

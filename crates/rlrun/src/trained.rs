@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rlrun_agents::Policy;
-use rlrun_env::{EnvSpec, VecEnv};
+use rlrun_env::{EnvSpec, Space, VecEnv};
 use rlrun_train::{
     Evaluation, RunDir, SavedPolicy, evaluate, evaluate_stochastic, evaluation_seed,
 };
@@ -56,6 +56,9 @@ pub struct Trained {
     pub env: EnvConfig,
     /// Environments to play in.
     pub envs: Box<dyn VecEnv>,
+    /// Keys of the run file that make `envs` another task than the registered one: see
+    /// [`Run::task_changes`]. What is agreed about the task, its threshold, then says nothing.
+    pub task_changes: Vec<String>,
 }
 
 impl Trained {
@@ -70,13 +73,43 @@ impl Trained {
         algorithms: &[Algorithm],
         environments: &[Environment],
     ) -> Result<Trained, ConfigError> {
-        let (run_dir, folder) = locate(path)?;
-        let (saved, step) = SavedPolicy::load(&folder)?;
-        let run = Run::load(&run_dir.run_toml()?, algorithms, environments)?;
-        let (envs, env, seed) = (run.make_eval_envs(episodes)?, run.env().clone(), run.seed());
-        saved.check_env(&envs.spec().id, &folder)?;
-        let policy = run.parsed.into_policy(envs.spec(), &saved, &folder)?;
-        Ok(Trained { policy, step, seed, env, envs, folder })
+        let (run, saved) = Found::at(path, algorithms, environments)?;
+        let envs = run.make_eval_envs(episodes)?;
+        let spec = envs.spec().clone();
+        saved.into_trained(run, envs, &spec)
+    }
+
+    /// As [`Trained::load`], with environments of the task as it is registered: without the
+    /// `[env.args]` of the run file and without the wrappers that make another task of it. The
+    /// policy acts as it does in its own.
+    ///
+    /// # Errors
+    /// As [`Trained::load`], and [`ConfigError::Value`] if the task as registered shows or takes
+    /// something of another shape than the policy was trained on.
+    pub fn load_plain(
+        path: &Path,
+        episodes: usize,
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<Trained, ConfigError> {
+        let (run, saved) = Found::at(path, algorithms, environments)?;
+        let trained_on = run.make_envs(1)?.spec().clone();
+        let args = run.env().args.to_string();
+        let run = run.on_plain_task();
+        let envs = run.make_eval_envs(episodes)?;
+        if !same_shapes(envs.spec(), &trained_on) {
+            let rule = "the task without these arguments has other spaces than the policy was \
+                        trained on; evaluate it on its own task";
+            let (value, rule) = (args.trim().replace('\n', ", "), rule.to_owned());
+            return Err(ConfigError::Value { key: "env.args", value, rule });
+        }
+        saved.into_trained(run, envs, &trained_on)
+    }
+
+    /// The mean return from which the task counts as solved; `None` if none is agreed, or if the
+    /// run file makes another task of it.
+    pub fn reward_threshold(&self) -> Option<f64> {
+        self.spec().reward_threshold.filter(|_| self.task_changes.is_empty())
     }
 
     /// Seed of the environments in an evaluation with `seed`.
@@ -111,6 +144,50 @@ impl Trained {
         let seed = Trained::evaluation_seed(seed);
         Ok(evaluate_stochastic(&*self.policy, self.envs.as_mut(), episodes, seed)?)
     }
+}
+
+/// A checkpoint that was found and read.
+struct Found {
+    policy: SavedPolicy,
+    folder: PathBuf,
+    step: u64,
+}
+
+impl Found {
+    /// The checkpoint of `path`, and its run.
+    fn at(
+        path: &Path,
+        algorithms: &[Algorithm],
+        environments: &[Environment],
+    ) -> Result<(Run, Found), ConfigError> {
+        let (run_dir, folder) = locate(path)?;
+        let (policy, step) = SavedPolicy::load(&folder)?;
+        let run = Run::load(&run_dir.run_toml()?, algorithms, environments)?;
+        Ok((run, Found { policy, folder, step }))
+    }
+
+    /// The policy, built for what it was trained on, with the environments of `run` to play in.
+    fn into_trained(
+        self,
+        run: Run,
+        envs: Box<dyn VecEnv>,
+        trained_on: &EnvSpec,
+    ) -> Result<Trained, ConfigError> {
+        let Found { policy: saved, folder, step } = self;
+        saved.check_env(&envs.spec().id, &folder)?;
+        let (env, seed, task_changes) = (run.env().clone(), run.seed(), run.task_changes()?);
+        let policy = run.parsed.into_policy(trained_on, &saved, &folder)?;
+        Ok(Trained { policy, step, seed, env, envs, folder, task_changes })
+    }
+}
+
+/// Whether a policy for the one can act in the other: spaces may differ in their bounds alone.
+fn same_shapes(a: &EnvSpec, b: &EnvSpec) -> bool {
+    let same = |a: &Space, b: &Space| match (a, b) {
+        (Space::Box(a), Space::Box(b)) => a.low.len() == b.low.len(),
+        _ => a == b,
+    };
+    same(&a.observation_space, &b.observation_space) && same(&a.action_space, &b.action_space)
 }
 
 /// The run folder of a path and the step folder to load.

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Draw actions from the policy instead of taking the best
     #[arg(long)]
     stochastic: bool,
+    /// Evaluate on the task as it is registered, whatever the run file changed about it
+    #[arg(long)]
+    plain: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -37,8 +40,8 @@ fn episodes(text: &str) -> Result<usize, String> {
 
 pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     terminal::init_log(&terminal::bar(true), "warn");
-    let mut trained = tables
-        .load(&args.checkpoint, args.episodes)
+    let load = if args.plain { Trained::load_plain } else { Trained::load };
+    let mut trained = load(&args.checkpoint, args.episodes, tables.algorithms, tables.environments)
         .with_context(|| format!("cannot evaluate `{}`", args.checkpoint.display()))?;
     let seed = args.seed.unwrap_or(trained.seed);
     let evaluation = if args.stochastic {
@@ -46,8 +49,7 @@ pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
     } else {
         trained.evaluate(args.episodes, seed)?
     };
-    let threshold = trained.spec().reward_threshold;
-    let report = Report { trained: &trained, evaluation: &evaluation, threshold };
+    let report = Report { trained: &trained, evaluation: &evaluation };
     let text = if args.json { report.json() } else { report.text(args.stochastic) };
     writeln!(io::stdout(), "{text}")?;
     Ok(())
@@ -56,13 +58,33 @@ pub(crate) fn run(args: &Args, tables: Tables<'_>) -> Result<()> {
 struct Report<'a> {
     trained: &'a Trained,
     evaluation: &'a Evaluation,
-    threshold: Option<f64>,
 }
 
 impl Report<'_> {
-    /// Whether the mean return reaches the threshold; `None` without one.
+    /// Whether the mean return reaches the threshold; `None` without one, or if it is that of
+    /// another task.
     fn passed(&self) -> Option<bool> {
-        self.threshold.map(|threshold| self.evaluation.mean_reward >= threshold)
+        let threshold = self.trained.reward_threshold();
+        threshold.map(|threshold| self.evaluation.mean_reward >= threshold)
+    }
+
+    /// The threshold, and what the evaluation says about it.
+    fn verdict(&self) -> String {
+        let changes = &self.trained.task_changes;
+        let threshold = match (self.trained.spec().reward_threshold, self.passed()) {
+            (Some(threshold), Some(true)) => format!("{threshold}, passed"),
+            (Some(threshold), Some(false)) => format!("{threshold}, not passed"),
+            (Some(threshold), None) => format!("{threshold}, which is that of the plain task"),
+            (None, _) => "none for this environment".to_owned(),
+        };
+        if changes.is_empty() {
+            return threshold;
+        }
+        let changes = changes.join(", ");
+        format!(
+            "{threshold}\n\
+             modified environment: {changes}; no verdict, `--plain` evaluates on the plain task"
+        )
     }
 
     fn json(&self) -> String {
@@ -78,7 +100,8 @@ impl Report<'_> {
             "ci95": evaluation.ci95,
             "mean_length": evaluation.mean_length,
             "returns": evaluation.returns,
-            "reward_threshold": self.threshold,
+            "reward_threshold": self.trained.spec().reward_threshold,
+            "task_changes": self.trained.task_changes,
             "passed": self.passed(),
         });
         object.to_string()
@@ -88,11 +111,6 @@ impl Report<'_> {
         let Evaluation { mean_reward, std_reward, iqm, ci95: [low, high], .. } = self.evaluation;
         let lengths = &self.evaluation.lengths;
         let (shortest, longest) = (lengths.iter().min(), lengths.iter().max());
-        let threshold = match (self.threshold, self.passed()) {
-            (Some(threshold), Some(true)) => format!("{threshold}, passed"),
-            (Some(threshold), _) => format!("{threshold}, not passed"),
-            (None, _) => "none for this environment".to_owned(),
-        };
         format!(
             "{} after {} steps ({})\n\
              {} episodes on fresh seeds, {} actions\n\
@@ -100,7 +118,7 @@ impl Report<'_> {
              95 % interval     {low:.2} to {high:.2}\n\
              interquartile     {iqm:.2}\n\
              episode length    {:.1} ({} to {})\n\
-             reward threshold  {threshold}",
+             reward threshold  {}",
             self.trained.spec().id,
             self.trained.step,
             self.trained.folder.display(),
@@ -109,6 +127,7 @@ impl Report<'_> {
             self.evaluation.mean_length,
             shortest.unwrap_or(&0),
             longest.unwrap_or(&0),
+            self.verdict(),
         )
     }
 }

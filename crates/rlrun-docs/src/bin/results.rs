@@ -114,7 +114,7 @@ fn train(root: &Path, config: &str, path: &Path, seed: u64) -> Result<Row> {
         seed,
         best: trained.step,
         evaluation: trained.evaluate(EPISODES, seed)?,
-        threshold: trained.spec().reward_threshold,
+        threshold: trained.reward_threshold(),
         digest: digest(&last)?,
         run: dir,
     })
