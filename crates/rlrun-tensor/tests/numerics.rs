@@ -236,3 +236,10 @@ fn the_gradients_that_are_recorded_have_the_bits_of_those_that_are_not() {
         assert!(grads(true) == grads(false), "{rows} {width} {outputs}");
     }
 }
+
+#[test]
+fn the_norm_of_no_numbers_is_positive_zero() {
+    assert_eq!(Tensor::zeros([0]).norm().item().to_bits(), 0.0_f64.to_bits());
+    let columns = Tensor::zeros([0, 2]).norm_dim(0, false);
+    assert_eq!(bits(&columns), bits(&Tensor::zeros([2])));
+}

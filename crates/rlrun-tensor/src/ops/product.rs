@@ -70,7 +70,8 @@ impl Tensor {
         let value = Tensor::build(&reduced(self.dims(), at, keepdim), |out| {
             for (out, (outer, inner)) in out.iter_mut().zip(around.lines()) {
                 let line = around.line(outer, inner).map(|at| f64::from(numbers[at]));
-                *out = line.map(|x| x * x).sum::<f64>().sqrt() as f32;
+                // Not `sum`, which is -0 of no numbers.
+                *out = line.fold(0.0, |total, x| total + x * x).sqrt() as f32;
             }
         });
         drop(numbers);
