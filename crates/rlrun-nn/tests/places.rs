@@ -66,6 +66,9 @@ fn before_paths_are_known_a_part_is_named_by_its_place() {
     let agent = Agent::new();
     let text = text_of(|| agent.actor.forward(&Tensor::ones([3, 4])));
     assert!(text.contains("; in `2: Linear`, "), "{text}");
+    let boxed: Box<dyn Layer> = Box::new(agent.actor);
+    let text = text_of(|| boxed.forward(&Tensor::ones([3, 4])));
+    assert!(text.contains("; in `2: Linear`, "), "{text}");
     let inner = Sequential::new(vec![Box::new(Activation::Relu), Box::new(linear(4, 2))]);
     let outer = Sequential::new(vec![Box::new(Flatten), Box::new(inner)]);
     let text = text_of(|| outer.forward(&Tensor::ones([3, 5])));

@@ -77,7 +77,10 @@ impl CallGuard {
         let previous = CALL.get();
         let at = previous.map_or(Location::caller(), |outer| outer.at);
         let (path, part) = match previous {
-            Some(outer) if path == 0 => (outer.path, outer.part),
+            // What is not known here may be known around it.
+            Some(outer) if path == 0 && (outer.path != 0 || outer.part.is_some()) => {
+                (outer.path, outer.part)
+            }
             _ => (path, part),
         };
         CALL.set(Some(Call { at, own, kind, path, part }));
