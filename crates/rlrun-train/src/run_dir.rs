@@ -32,7 +32,12 @@ impl RunDir {
         }
         let mut lock = None;
         let created = disk::create_folder(path, false, |partial| {
-            lock = Some(Arc::new(Lock::acquire(partial)?));
+            // The process that was quicker clears away what it takes for the rest of a dead one.
+            let locked = Lock::acquire(partial).or_else(|error| match disk::kind(path)? {
+                Some(_) => Err(exists()),
+                None => Err(error),
+            });
+            lock = Some(Arc::new(locked?));
             disk::write_new(&partial.join(RUN_FILE), run_toml.as_bytes())
         });
         // Another process may have been quicker; a folder that is not empty is never replaced.
@@ -242,6 +247,8 @@ fn remove_dead_partials(path: &Path) -> Result<(), CheckpointError> {
         match Lock::acquire(&partial) {
             Ok(_unused) => disk::remove_tree(&partial)?,
             Err(CheckpointError::Locked { .. } | CheckpointError::Kind { .. }) => {}
+            // Its own process may have taken it away meanwhile.
+            Err(_) if disk::kind(&partial)?.is_none() => {}
             Err(error) => return Err(error),
         }
     }
